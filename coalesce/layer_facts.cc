@@ -1,0 +1,1 @@
+#include "coalesce/layer_facts.h"

@@ -1,0 +1,1 @@
+#include "coalesce/plan.h"

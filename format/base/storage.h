@@ -1,0 +1,62 @@
+// A place that holds named images: the directory of a file SR, or a volume group.
+//
+// The second half of the seam to disks: every change of a name goes through here, so that tests can lose power between
+// any two changes. Names are bare: no slash, never "." or "..". Symbolic links are never followed. Thread-safe for
+// list(), open() and exists(); changes come from one thread.
+#pragma once
+
+#include "format/base/block_device.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace coppice {
+
+enum class Access { read_only, read_write };
+
+struct StorageEntry {
+    enum class Kind { file, symbolic_link, other };
+    std::string name;
+    Kind kind;
+
+    bool operator==(const StorageEntry&) const = default;
+};
+
+struct StorageSpace {
+    Bytes total;
+    Bytes free; ///< what an unprivileged writer may use
+};
+
+class Storage {
+public:
+    virtual ~Storage() = default;
+    Storage() = default;
+    Storage(const Storage&) = delete;
+    Storage& operator=(const Storage&) = delete;
+
+    /// For messages and reports.
+    virtual const std::string& name() const = 0;
+    /// Sorted by name, without "." and "..".
+    virtual std::vector<StorageEntry> list() const = 0;
+    virtual bool exists(const std::string& name) const = 0;
+    /// Throws NotFound, SystemError, or Refused("image-damaged") for anything that is not a regular file or block device.
+    virtual std::unique_ptr<BlockDevice> open(const std::string& name, Access access) = 0;
+    /// Makes an empty file; throws SystemError where the name exists.
+    virtual std::unique_ptr<BlockDevice> create(const std::string& name) = 0;
+    /// Atomic. Throws SystemError where `to` exists: nothing is ever replaced by a rename.
+    virtual void rename(const std::string& from, const std::string& to) = 0;
+    virtual void remove(const std::string& name) = 0;
+    /// Names created, renamed and removed before are durable afterwards.
+    virtual void sync() = 0;
+    virtual StorageSpace space() const = 0;
+};
+
+/// A small file with exactly this content, durable with its name when the call returns. The name must not exist.
+void write_small_file(Storage& storage, const std::string& name, std::string_view content);
+/// At most `limit` bytes of a file; nullopt where it does not exist.
+std::optional<std::string> read_small_file(Storage& storage, const std::string& name, Bytes limit);
+
+} // namespace coppice

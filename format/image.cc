@@ -1,0 +1,35 @@
+#include "format/image.h"
+
+#include "format/base/error.h"
+
+namespace coppice {
+
+std::string_view to_string(Format format) {
+    switch (format) {
+    case Format::raw: return "raw";
+    case Format::vhd: return "vhd";
+    case Format::qcow2: return "qcow2";
+    }
+    return "";
+}
+
+std::string_view extension(Format format) {
+    switch (format) {
+    case Format::raw: return ".raw";
+    case Format::vhd: return ".vhd";
+    case Format::qcow2: return ".qcow2";
+    }
+    return "";
+}
+
+std::optional<Format> format_of_name(std::string_view file_name) {
+    for (const Format format : {Format::raw, Format::vhd, Format::qcow2})
+        if (file_name.ends_with(extension(format)) && file_name.size() > extension(format).size()) return format;
+    return std::nullopt;
+}
+
+void Image::read_compressed(const MapRun&, ByteRange, std::span<std::byte>) const {
+    throw std::logic_error{"this format has no compressed runs"};
+}
+
+} // namespace coppice

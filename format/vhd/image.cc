@@ -1,0 +1,2 @@
+#include "format/vhd/image.h"
+#include "format/vhd/check.h"

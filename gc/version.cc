@@ -1,0 +1,1 @@
+namespace coppice { extern const char version[]; const char version[] = "0.1.0"; }
