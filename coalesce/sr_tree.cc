@@ -1,6 +1,7 @@
 #include "coalesce/sr_tree.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace coppice {
 
