@@ -30,15 +30,16 @@ struct Header {
     be32 nb_snapshots;            //  60
     be64 snapshots_offset;        //  64
     // Version 2 ends here.
-    be64 incompatible_features;   //  72
-    be64 compatible_features;     //  80
-    be64 autoclear_features;      //  88
-    be32 refcount_order;          //  96  width = 1 << order bits
-    be32 header_length;           // 100
+    be64 incompatible_features;    //  72
+    be64 compatible_features;      //  80
+    be64 autoclear_features;       //  88
+    be32 refcount_order;           //  96  width = 1 << order bits
+    be32 header_length;            // 100
     std::uint8_t compression_type; // 104 present when header_length > 104
     std::uint8_t padding[7];
 };
-static_assert(sizeof(Header) == 112 && offsetof(Header, l1_table_offset) == 40 && offsetof(Header, compression_type) == 104);
+static_assert(sizeof(Header) == 112 && offsetof(Header, l1_table_offset) == 40 &&
+              offsetof(Header, compression_type) == 104);
 static_assert(std::is_trivially_copyable_v<Header>);
 
 inline constexpr std::size_t version2_length = 72;
@@ -48,6 +49,38 @@ struct ExtensionHeader {
     be32 length; // of the data that follows, padded to 8
 };
 static_assert(sizeof(ExtensionHeader) == 8);
+
+struct BitmapsExtension {
+    be32 nb_bitmaps;       //  0  1 … 65535
+    be32 reserved;         //  4
+    be64 directory_size;   //  8  bytes, at most 64 MiB
+    be64 directory_offset; // 16  cluster aligned
+};
+static_assert(sizeof(BitmapsExtension) == 24);
+
+struct BitmapDirectoryEntry {                  // followed by extra data, the name, and padding to 8
+    be64 table_offset;                         //  0  cluster aligned
+    be32 table_size;                           //  8  entries of 64 bits
+    be32 flags;                                // 12
+    std::uint8_t type;                         // 16  1 = dirty tracking
+    std::uint8_t granularity_bits;             // 17
+    boost::endian::big_uint16_buf_t name_size; // 18
+    be32 extra_data_size;                      // 20
+};
+static_assert(sizeof(BitmapDirectoryEntry) == 24);
+
+struct SnapshotEntry {                         // followed by extra data, id, name, and padding to 8
+    be64 l1_table_offset;                      //  0  cluster aligned
+    be32 l1_size;                              //  8  entries
+    boost::endian::big_uint16_buf_t id_size;   // 12
+    boost::endian::big_uint16_buf_t name_size; // 14
+    be32 date_seconds;                         // 16
+    be32 date_nanoseconds;                     // 20
+    be64 vm_clock_nanoseconds;                 // 24
+    be32 vm_state_size;                        // 32
+    be32 extra_data_size;                      // 36
+};
+static_assert(sizeof(SnapshotEntry) == 40);
 
 inline constexpr std::uint32_t extension_end = 0;
 inline constexpr std::uint32_t extension_backing_format = 0xE2792ACA;

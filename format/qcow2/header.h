@@ -34,8 +34,8 @@ struct Header {
     std::uint64_t autoclear_features = 0;
     unsigned refcount_order = 4;
     std::uint32_t header_length = disk::version2_length;
-    std::uint8_t compression_type = 0; ///< 0 deflate, 1 zstd
-    Bytes backing_file_offset;
+    std::uint8_t compression_type = 0;       ///< 0 deflate, 1 zstd
+    Bytes backing_file_offset;               ///< 0 for none; it bounds the extensions even where the name is empty
     std::optional<std::string> backing_file; ///< nullopt for none, also for an empty name
     std::vector<Extension> extensions;       ///< in file order, without the end mark
     Bytes extensions_end;                    ///< behind the end mark, or where the area ends without one
@@ -51,6 +51,9 @@ struct Header {
     Bytes l2_covers() const { return cluster_size() * l2_entries(); }
     std::uint64_t refcounts_per_block() const { return (cluster_size().count() * 8) >> refcount_order; }
 
+    /// Of the L1 entries that `size` needs; the table may be longer.
+    std::uint64_t l1_entries_needed() const;
+
     const Extension* extension(std::uint32_t type) const;
     std::optional<std::string> backing_format() const;
     bool hidden() const;
@@ -58,10 +61,12 @@ struct Header {
 
 /// Reads and validates everything that the rules of the format let a reader insist on before it may go on.
 /// Throws CorruptImage for contradictions, Unsupported for features that are not for us. A header that this accepts may
-/// still be unfit for writing: internal snapshots, the corrupt bit and such are judged by the check and the merge target.
+/// still be unfit for writing: internal snapshots, the corrupt bit and such are judged by the check and the merge
+/// target.
 Header read_header(const BlockDevice& device);
 
-/// The same from the first cluster's bytes; `file_size` bounds the tables. For fuzzing.
+/// The same from the first cluster's bytes, or from as much of it as the file has; `file_size` bounds the tables. For
+/// fuzzing.
 Header parse_header(std::span<const std::byte> first_cluster, const std::string& image, Bytes file_size);
 
 } // namespace coppice::qcow2
