@@ -60,6 +60,7 @@ struct PendingEdit {
     std::string image; ///< file name in the storage
     FileIdentity identity; ///< only device and inode count
     HeaderEdit edit;
+    std::vector<Overwrite> before; ///< what stood in the places that the edit overwrites
 };
 
 /// A node as a scan saw it.
@@ -72,6 +73,17 @@ struct NodeVersion {
     bool operator==(const NodeVersion&) const = default;
 };
 
+struct Event {
+    std::int64_t time = 0; ///< seconds since 1970-01-01
+    std::string severity;
+    std::string vdi; ///< empty where the event concerns the SR
+    std::string text;
+    bool operator==(const Event&) const = default;
+};
+
+/// So many ended operations, and so many events, are kept; the oldest go first.
+inline constexpr std::size_t history_bound = 10'000;
+
 class Journal {
 public:
     enum class Create { yes, no };
@@ -82,13 +94,16 @@ public:
 
     virtual std::int64_t begin(const Operation& operation) = 0;
     virtual void advance(std::int64_t id, Bytes cursor, Bytes copied, Bytes shared) = 0;
+    /// After changing a source ourselves.
+    virtual void set_sources(std::int64_t id, const std::vector<Fingerprint>& sources) = 0;
     virtual void set_state(std::int64_t id, OperationState state, const std::string& error = {}) = 0;
     /// Neither done nor abandoned, oldest first.
     virtual std::vector<Operation> unfinished() const = 0;
     /// Newest first, at most `limit`.
     virtual std::vector<Operation> history(std::size_t limit) const = 0;
 
-    virtual std::int64_t begin_edit(const std::string& image, const FileIdentity& identity, const HeaderEdit& edit) = 0;
+    virtual std::int64_t begin_edit(const std::string& image, const FileIdentity& identity, const HeaderEdit& edit,
+                                    const std::vector<Overwrite>& before) = 0;
     virtual void end_edit(std::int64_t id) = 0;
     virtual std::vector<PendingEdit> pending_edits() const = 0;
 
@@ -98,6 +113,8 @@ public:
     virtual std::optional<NodeVersion> last_known(const std::string& vdi) const = 0;
 
     virtual void record_event(const std::string& severity, const std::string& vdi, const std::string& text) = 0;
+    /// Newest first, at most `limit`.
+    virtual std::vector<Event> events(std::size_t limit) const = 0;
 };
 
 } // namespace coppice::journal

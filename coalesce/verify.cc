@@ -1,0 +1,80 @@
+#include "coalesce/verify.h"
+
+#include "format/base/error.h"
+#include "format/check.h"
+
+#include <algorithm>
+
+namespace coppice {
+namespace {
+
+constexpr Bytes window_size = 128_MiB;
+constexpr Bytes compare_size = 1_MiB;
+
+void require_sound(const Image& target) {
+    const CheckReport report = check_image(target.device(), target.format());
+    if (report.verdict == Verdict::ok || report.verdict == Verdict::leaks) return;
+    throw CorruptImage{target.name(), "after the merge the check finds: " +
+                                          (report.findings.empty() ? std::string{to_string(report.verdict)} : report.findings.front().text)};
+}
+
+/// The first byte of `guest` that no run of `map` covers; guest.end when all are.
+Bytes first_gap(ByteRange guest, const std::vector<MapRun>& map) {
+    Bytes at = guest.begin;
+    auto run = std::ranges::partition_point(map, [&](const MapRun& r) { return r.guest.end <= at; });
+    while (run != map.end() && run->guest.begin <= at && at < guest.end) {
+        at = std::max(at, run->guest.end);
+        ++run;
+    }
+    return std::min(at, guest.end);
+}
+
+void require_mapped(const MergePass& pass, const Image& target, const ChainRun& run, const std::vector<MapRun>& map) {
+    Bytes at = run.guest.begin;
+    while ((at = first_gap({at, run.guest.end}, map)) < run.guest.end) {
+        const auto next = std::ranges::partition_point(map, [&](const MapRun& r) { return r.guest.end <= at; });
+        const Bytes gap_end = next == map.end() ? run.guest.end : std::min(run.guest.end, next->guest.begin);
+        // Zeros may stay unsaid where nothing shines through.
+        if (run.content != Content::zero || pass.beneath.after.may_hold_data({at, gap_end}))
+            throw CorruptImage{target.name(), "guest bytes from " + std::to_string(at.count()) + " are missing after the merge"};
+        at = gap_end;
+    }
+}
+
+void require_equal(const MergePass& pass, const Image& target, const ChainRun& run) {
+    std::vector<std::byte> expected(compare_size.count());
+    std::vector<std::byte> found(compare_size.count());
+    const ChainView view{{&target}};
+    for (Bytes at = run.guest.begin; at < run.guest.end;) {
+        const Bytes length = std::min(compare_size, run.guest.end - at);
+        const auto expected_part = std::span{expected}.first(length.count());
+        const auto found_part = std::span{found}.first(length.count());
+        ChainView{pass.sources}.read(at, expected_part);
+        view.read(at, found_part);
+        if (!std::ranges::equal(expected_part, found_part))
+            throw CorruptImage{target.name(), "guest bytes from " + std::to_string(at.count()) + " differ from the source after the merge"};
+        at += length;
+    }
+}
+
+} // namespace
+
+void verify_merge(const MergePass& original, const Image& target, VerifyDepth depth, std::stop_token stop) {
+    require_sound(target);
+    if (target.virtual_size() < original.end)
+        throw CorruptImage{target.name(), "is smaller than its source after the merge"};
+    for (Bytes cursor; const auto next = next_composite(original.sources, cursor, original.end);) {
+        if (stop.stop_requested()) throw StopRequested{};
+        const ByteRange window{*next, std::min(original.end, *next + window_size)};
+        cursor = window.end;
+        const auto map = target.map(window);
+        for (const ChainRun& run : composite_map(original.sources, window)) {
+            require_mapped(original, target, run, map);
+            // What an older source says is masked where the target had its own word; that cannot be told apart here.
+            if (depth == VerifyDepth::data && original.rank == MergePass::Rank::newer && run.content != Content::zero)
+                require_equal(original, target, run);
+        }
+    }
+}
+
+} // namespace coppice
