@@ -1,8 +1,8 @@
-// What coppice remembers of one SR, in SQLite: the tree over time, operations with their cursors, edits of image headers
-// that may be half done, and events. Losing it loses history, never data.
+// What coppice remembers of one SR, in SQLite: the tree over time, operations with their cursors, edits of image
+// headers that may be half done, and events. Losing it loses history, never data.
 //
-// WAL with synchronous=FULL: when a call that changes something returns, the change survives a power cut. Calls come from
-// one thread. SQLite's exceptions are translated to Error here.
+// WAL with synchronous=FULL: when a call that changes something returns, the change survives a power cut. Calls come
+// from one thread. SQLite's exceptions are translated to Error here.
 #pragma once
 
 #include "format/base/block_device.h"
@@ -46,7 +46,7 @@ struct Operation {
     std::string direction; ///< "down", "up"
     std::string step;
     OperationState state = OperationState::running;
-    Bytes cursor;        ///< guest bytes below it are durable in the target
+    Bytes cursor; ///< guest bytes below it are durable in the target
     Bytes copied_bytes;
     Bytes shared_bytes;
     std::vector<Fingerprint> sources; ///< must be unchanged for the cursor to count
@@ -57,7 +57,7 @@ struct Operation {
 
 struct PendingEdit {
     std::int64_t id = 0;
-    std::string image; ///< file name in the storage
+    std::string image;     ///< file name in the storage
     FileIdentity identity; ///< only device and inode count
     HeaderEdit edit;
     std::vector<Overwrite> before; ///< what stood in the places that the edit overwrites
@@ -87,8 +87,8 @@ inline constexpr std::size_t history_bound = 10'000;
 class Journal {
 public:
     enum class Create { yes, no };
-    /// Opens `path`, making it and migrating older schemas. Throws UnusableJournal. With Create::no a missing file gives
-    /// nullptr, and an existing one is opened without any write.
+    /// Opens `path`, making it and migrating older schemas. Throws UnusableJournal. With Create::no a missing file
+    /// gives nullptr, and an existing one is opened without any write.
     static std::unique_ptr<Journal> open(const std::string& path, Create create);
     virtual ~Journal() = default;
 
