@@ -38,6 +38,14 @@ bool made_of(const Overwrite& now, const std::vector<const Overwrite*>& allowed)
     return true;
 }
 
+bool equals(const BlockDevice& device, const std::vector<Overwrite>& expected) {
+    return std::ranges::all_of(expected, [&](const Overwrite& overwrite) {
+        std::vector<std::byte> bytes(overwrite.bytes.size());
+        device.read_padded(overwrite.offset, bytes);
+        return bytes == overwrite.bytes;
+    });
+}
+
 /// Whether the image holds nothing but old and new pieces of the edit.
 bool only_torn(const BlockDevice& device, const journal::PendingEdit& pending) {
     std::vector<const Overwrite*> allowed;
@@ -59,6 +67,8 @@ RecoveredEdit recover(Storage& storage, const journal::PendingEdit& pending, Occ
     try {
         const auto claim = occupancy.claim(*device, Occupancy::Purpose::write);
         if (!only_torn(*device, pending)) return {pending.image, Outcome::foreign, "somebody else has changed the header since"};
+        // Where nothing was written yet the edit is not forced on the image: much may have happened since it was wanted.
+        if (equals(*device, pending.before)) return {pending.image, Outcome::unneeded, "the change had not begun"};
         apply(*device, pending.edit);
         return {pending.image, Outcome::applied, "an interrupted change of the header was completed"};
     } catch (const Busy& busy) {

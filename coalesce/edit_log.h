@@ -29,7 +29,8 @@ private:
 /// What became of one pending edit.
 struct RecoveredEdit {
     enum class Outcome {
-        applied,  ///< the image carries it now
+        applied,  ///< half of it stood in the image; now all of it does
+        unneeded, ///< none or all of it stood there: whoever wanted it will ask again where it is still right
         foreign,  ///< the image is gone or was changed by somebody else: forgotten
         in_use,   ///< somebody has the image open: stays pending
     };

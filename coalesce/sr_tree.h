@@ -1,6 +1,7 @@
 // The snapshot trees of one SR as a value: what a scan found, and all that the planner may know.
 #pragma once
 
+#include "format/base/block_device.h"
 #include "format/base/units.h"
 #include "format/image.h"
 
@@ -36,6 +37,7 @@ struct TreeNode {
     Bytes virtual_size;
     Bytes physical_size;
     Bytes allocated_size;
+    FileIdentity identity; ///< as the scan found it; zeros where the file could not be opened
     std::vector<Opener> openers;
     /// Nodes that this one may depend on although its own header does not say so reliably: parents found in a damaged
     /// header, or remembered by the journal.

@@ -1,0 +1,51 @@
+#include "coalesce/images.h"
+
+#include "format/base/error.h"
+
+namespace coppice {
+namespace {
+
+void require_unused(MergeContext& context, const Image& image) {
+    const FileIdentity identity = image.device().identity();
+    const auto openers = context.occupancy.openers({&identity, 1}).front();
+    if (!openers.empty())
+        throw Refused{"attached", image.name(),
+                      "held open by pid " + std::to_string(openers.front().pid) + " (" + openers.front().name + ")"};
+}
+
+} // namespace
+
+ClaimedImage::ClaimedImage(MergeContext& context, const TreeNode& node, Access access)
+    : node_{node}, image_{open_image(context.storage.open(node.file, access), node.format)} {
+    claim_ = context.occupancy.claim(image_->device(), access == Access::read_write ? Occupancy::Purpose::write : Occupancy::Purpose::read);
+    // After the claim: whoever comes later is kept out by it, whoever was there before is seen here.
+    require_unused(context, *image_);
+}
+
+std::unique_ptr<Image> ClaimedImage::reopened(MergeContext& context) const {
+    return open_image(context.storage.open(node_.file, Access::read_only), node_.format);
+}
+
+const TreeNode& require_node(const SrTree& tree, const std::string& uuid) {
+    const TreeNode* node = tree.find(uuid);
+    if (node == nullptr) throw NotFound{uuid, "it was there when the plan was made"};
+    if (node->state != NodeState::ok) throw Refused{node->reason, uuid, node->text};
+    return *node;
+}
+
+std::vector<std::unique_ptr<Image>> open_ancestors(MergeContext& context, const SrTree& tree, const std::string& uuid) {
+    std::vector<std::unique_ptr<Image>> images;
+    for (auto parent = require_node(tree, uuid).parent; parent;) {
+        const TreeNode& node = require_node(tree, *parent);
+        images.push_back(open_image(context.storage.open(node.file, Access::read_only), node.format));
+        if (images.size() > tree.nodes.size()) throw Refused{"chain-cycle", uuid, "its ancestors form a cycle"};
+        parent = node.parent;
+    }
+    return images;
+}
+
+NewParent as_parent(const TreeNode& parent, const Image& image) {
+    return {parent.file, parent.format, image.vhd_uuid(), image.device().identity().modified_ns / 1'000'000'000};
+}
+
+} // namespace coppice

@@ -1,0 +1,40 @@
+// The images that a step works on, open, claimed, and proven to be used by nobody else.
+#pragma once
+
+#include "coalesce/merge_context.h"
+#include "format/image.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace coppice {
+
+/// One open image of the SR, kept from other programs while this lives.
+class ClaimedImage {
+public:
+    /// Throws Busy, or Refused("attached") naming the process that has it open, or what opening throws.
+    ClaimedImage(MergeContext& context, const TreeNode& node, Access access);
+
+    Image& image() { return *image_; }
+    const Image& image() const { return *image_; }
+    const TreeNode& node() const { return node_; }
+    /// The same file read anew, after its header or tables have been changed. The claim stays.
+    std::unique_ptr<Image> reopened(MergeContext& context) const;
+
+private:
+    TreeNode node_;
+    std::unique_ptr<Image> image_;
+    std::unique_ptr<Claim> claim_; ///< declared after the image: it refers to its device
+};
+
+/// The node named `uuid`; throws NotFound, or Refused with the node's own reason where it is not ok.
+const TreeNode& require_node(const SrTree& tree, const std::string& uuid);
+
+/// Images from the parent of `uuid` to its root, newest first, open for reading and not claimed: others may read them too.
+std::vector<std::unique_ptr<Image>> open_ancestors(MergeContext& context, const SrTree& tree, const std::string& uuid);
+
+/// What a child has to record of `parent`.
+NewParent as_parent(const TreeNode& parent, const Image& image);
+
+} // namespace coppice

@@ -1,0 +1,166 @@
+#include "coalesce/merge_operation.h"
+
+#include "coalesce/edit_log.h"
+#include "coalesce/merge_pass.h"
+#include "coalesce/step_json.h"
+#include "format/base/error.h"
+#include "format/base/log.h"
+#include "format/merge_target.h"
+
+#include <algorithm>
+#include <boost/json.hpp>
+
+namespace coppice {
+namespace {
+
+std::vector<const Image*> views(const std::vector<std::unique_ptr<ClaimedImage>>& images) {
+    std::vector<const Image*> result;
+    for (const auto& image : images) result.push_back(&image->image());
+    return result;
+}
+
+std::vector<const Image*> views(const std::vector<std::unique_ptr<Image>>& images) {
+    std::vector<const Image*> result;
+    for (const auto& image : images) result.push_back(image.get());
+    return result;
+}
+
+/// The entry by which sm knows that a merge is going on; a left-over one says nothing and is dropped by everybody.
+std::string sm_entry(const Step& step) { return "coalesce_" + step.vdi; }
+
+} // namespace
+
+MergeOperation::MergeOperation(const Step& step, MergeContext& context) : step_{step}, context_{context} {
+    const SrTree tree = context.trees.current();
+    require_shape(tree);
+    open(tree);
+    take_up_or_begin();
+}
+
+MergeOperation::~MergeOperation() = default;
+
+/// The plan was made a while ago: every link that the step relies on is looked at again.
+void MergeOperation::require_shape(const SrTree& tree) const {
+    const bool down = step_.direction == Direction::down;
+    std::vector<std::string> path = step_.emptied; // newest first
+    path.insert(down ? path.end() : path.begin(), *step_.into);
+    for (std::size_t i = 0; i + 1 < path.size(); ++i) {
+        const TreeNode& child = require_node(tree, path[i]);
+        const TreeNode& parent = require_node(tree, path[i + 1]);
+        if (child.parent != parent.uuid) throw Refused{"siblings", child.uuid, "its parent is no longer " + parent.uuid};
+        if (!parent.hidden) throw Refused{"parent-visible", parent.uuid, "is visible: its content is somebody's disk"};
+        if (tree.children(parent.uuid).size() != 1) throw Refused{"siblings", parent.uuid, "has got another child"};
+    }
+    const TreeNode& newest = require_node(tree, path.front());
+    const bool leaf_poured = down && step_.kind == StepKind::leaf_coalesce;
+    if (down && !leaf_poured && !newest.hidden) throw Refused{"siblings", newest.uuid, "is visible now"};
+    if (leaf_poured && (newest.hidden || !tree.children(newest.uuid).empty()))
+        throw Refused{"siblings", newest.uuid, "is no longer a visible leaf"};
+    // A disk never changes its size under a guest: a leaf that is smaller than what it is poured into would grow.
+    if (leaf_poured && require_node(tree, *step_.into).virtual_size > newest.virtual_size)
+        throw Refused{"virtual-size", newest.uuid, "is smaller than " + *step_.into};
+}
+
+void MergeOperation::open(const SrTree& tree) {
+    target_ = std::make_unique<ClaimedImage>(context_, require_node(tree, *step_.into), Access::read_write);
+    for (const std::string& uuid : step_.emptied)
+        sources_.push_back(std::make_unique<ClaimedImage>(context_, require_node(tree, uuid), Access::read_only));
+    // Children that will be relinked are looked at now: better to find them in use before the copying than after it.
+    for (const std::string& uuid : step_.relinked)
+        if (const TreeNode* child = tree.find(uuid)) ClaimedImage{context_, *child, Access::read_only};
+    beneath_ = open_ancestors(context_, tree, step_.direction == Direction::down ? *step_.into : step_.emptied.back());
+}
+
+std::vector<journal::Fingerprint> MergeOperation::fingerprints() const {
+    std::vector<journal::Fingerprint> result;
+    for (const auto& source : sources_) result.push_back({source->node().uuid, source->image().device().identity()});
+    return result;
+}
+
+void MergeOperation::take_up_or_begin() {
+    const auto current = fingerprints();
+    for (const journal::Operation& operation : context_.journal.unfinished()) {
+        if (operation.into != *step_.into || operation.direction != to_string(step_.direction)) continue;
+        const Step recorded = step_from_json(operation.step);
+        // The cursor counts only while the sources are to the byte what they were when it was written.
+        if (recorded.emptied == step_.emptied && operation.sources == current) {
+            record_ = operation;
+            resumed_ = operation.cursor > 0_B;
+            continue;
+        }
+        context_.journal.set_state(operation.id, journal::OperationState::abandoned, "its images have changed since");
+    }
+    if (record_.id != 0) return;
+    record_.kind = to_string(step_.kind);
+    record_.vdi = step_.vdi;
+    record_.into = *step_.into;
+    record_.direction = to_string(step_.direction);
+    record_.step = boost::json::serialize(to_json(step_));
+    record_.sources = current;
+    record_.id = context_.journal.begin(record_);
+}
+
+void MergeOperation::merge() {
+    const std::string entry = sm_entry(step_);
+    if (!context_.storage.exists(entry)) write_small_file(context_.storage, entry, "1");
+
+    std::vector<const Image*> now = views(beneath_);
+    const ChainView after{now};
+    if (step_.direction == Direction::up) {
+        now = views(sources_);
+        for (const auto& image : beneath_) now.push_back(image.get());
+    }
+    pour(ChainView{now}, after);
+
+    context_.journal.set_state(record_.id, journal::OperationState::relinking);
+    context_.storage.remove(entry);
+    context_.storage.sync();
+    // Let go: completing the step opens what it needs anew, because the headers are about to change.
+    sources_.clear();
+    beneath_.clear();
+    target_.reset();
+}
+
+void MergeOperation::pour(const GuestView& now, const GuestView& after) {
+    const Beneath beneath{now, after};
+    const auto before = target_->reopened(context_); // keeps its view of the maps while the other one is written
+    const bool down = step_.direction == Direction::down;
+    MergePass pass{views(sources_), *before, beneath, before->virtual_size(), down ? MergePass::Rank::newer : MergePass::Rank::older};
+
+    JournalEditLog log{context_.storage, context_.journal};
+    BufferedMover mover{context_.options.sharing};
+    {
+        const auto target = target_->image().merge_target(log);
+        target->prepare();
+        if (down) {
+            pass.end = std::max(pass.end, sources_.front()->image().virtual_size());
+            target->grow(pass.end, beneath, mover);
+        }
+        const MovedBytes earlier{record_.shared_bytes, record_.copied_bytes};
+        const Bytes total = step_.copy_bytes;
+        Bytes done = record_.copied_bytes + record_.shared_bytes;
+        context_.progress.advanced(done, total);
+        run_merge_pass(pass, *target, mover, record_.cursor, context_.stop, [&](Bytes cursor, Bytes handled) {
+            record_.cursor = cursor;
+            record_.copied_bytes = earlier.copied + mover.moved().copied;
+            record_.shared_bytes = earlier.shared + mover.moved().shared;
+            context_.journal.advance(record_.id, cursor, record_.copied_bytes, record_.shared_bytes);
+            done += handled;
+            context_.progress.advanced(done, total);
+            context_.rate.spend(handled, context_.stop);
+        });
+        target->finish(step_.parent_after ? MergeTarget::Becomes::child : MergeTarget::Becomes::root);
+    }
+    const auto merged = target_->reopened(context_);
+    verify_merge(pass, *merged, context_.options.verify, context_.stop);
+    for (const auto& source : sources_) {
+        // An image that changed while it was copied was in somebody's hands after all.
+        const auto found = std::ranges::find(record_.sources, source->node().uuid, &journal::Fingerprint::vdi);
+        if (found->identity != source->reopened(context_)->device().identity())
+            throw Refused{"attached", source->node().uuid, "changed while it was being merged"};
+    }
+}
+
+void MergeOperation::close() { context_.journal.set_state(record_.id, journal::OperationState::done); }
+
+} // namespace coppice

@@ -1,0 +1,22 @@
+// Finishes or gives up what an earlier run has left open in the journal. Runs before anything is planned.
+#pragma once
+
+#include "coalesce/merge_context.h"
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace coppice {
+
+struct Recovery {
+    std::vector<StepResult> finished; ///< steps whose data was complete and that have now been completed
+    std::vector<std::string> notes;   ///< for the log and the event history, a sentence each
+    /// VDIs that must not be touched for now, with the reason: an interrupted change of their header is still to be
+    /// completed, but somebody has the image open.
+    std::map<std::string, std::string> frozen;
+};
+
+Recovery recover(MergeContext& context);
+
+} // namespace coppice

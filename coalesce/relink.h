@@ -1,0 +1,26 @@
+// Changes of image headers that a merge ends with: parent links, hidden flags, and the exchange of names by which a leaf
+// keeps its UUID. Each is idempotent, recorded before it is made, and durable when it returns.
+#pragma once
+
+#include "coalesce/images.h"
+
+#include <optional>
+#include <string>
+
+namespace coppice {
+
+/// Makes `parent` the parent of `child`, or makes it a root. `child` is stale afterwards.
+void relink(MergeContext& context, ClaimedImage& child, const std::optional<NewParent>& parent);
+
+/// `image` is stale afterwards.
+void set_hidden(MergeContext& context, ClaimedImage& image, bool hidden);
+
+/// Deletes a hidden image that nothing refers to any more, newest first; what is gone already is passed over.
+/// Throws Refused("siblings") where an image has a child after all, or is visible.
+void remove_emptied(MergeContext& context, const std::vector<std::string>& uuids);
+
+/// Gives `merged`, which holds all that the leaf held, the leaf's name; the leaf is deleted. The states in between are
+/// those of sm (leaf journal, OLD_ name), so that sm or a later run finishes or undoes them.
+void replace_leaf(MergeContext& context, const std::string& leaf, const std::string& merged);
+
+} // namespace coppice
