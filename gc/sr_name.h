@@ -1,0 +1,25 @@
+// What a user calls an SR and a VDI, turned into a directory and a node of its tree.
+#pragma once
+
+#include "coalesce/sr_tree.h"
+
+#include <string>
+#include <vector>
+
+namespace coppice {
+
+/// An SR that keeps its images as files.
+struct SrLocation {
+    std::string name;      ///< as in reports: its UUID where it is known, else its directory
+    std::string directory; ///< canonical: absolute, without links
+    std::string uuid;      ///< empty where only a directory was named and its own name is no UUID
+};
+
+/// `sr` is the UUID of a mounted SR, a directory, or vg:NAME. Throws NotFound, Unsupported, SystemError or UsageError.
+SrLocation locate_sr(const std::string& sr);
+
+/// The node that `vdi` means: its UUID in either case, or 8 or more first characters of it that no other node has.
+/// Throws NotFound, or UsageError where several nodes fit.
+const TreeNode& find_vdi(const SrTree& tree, const std::string& vdi);
+
+} // namespace coppice
