@@ -52,8 +52,8 @@ public:
     /// As of opening, changed only by our own writes and set_size().
     virtual Bytes size() const = 0;
 
-    /// Reads every byte of every request. All of them lie below size(). Throws SystemError, also when the file turned out
-    /// to be shorter than size(): a file that shrinks under us must not read as zeros.
+    /// Reads every byte of every request. All of them lie below size(). Throws SystemError, also when the file turned
+    /// out to be shorter than size(): a file that shrinks under us must not read as zeros.
     virtual void read(std::span<const ReadRequest> requests) const = 0;
     /// Requests of one batch do not overlap. A file grows as needed.
     virtual void write(std::span<const WriteRequest> requests) = 0;
@@ -61,8 +61,8 @@ public:
     virtual void flush() = 0;
     /// Cuts the file, or extends it with a hole. Throws Unsupported on a block device.
     virtual void set_size(Bytes size) = 0;
-    /// The range reads as zeros afterwards and takes as little space as the storage allows; grows the file to `range.end`
-    /// where that is behind its end.
+    /// The range reads as zeros afterwards and takes as little space as the storage allows; grows the file to
+    /// `range.end` where that is behind its end.
     virtual void zero(ByteRange range) = 0;
     /// The first stretch at or behind `from` that may hold bytes other than zero, nullopt when only holes follow. Never
     /// longer than the file. A storage without knowledge of holes answers [from, size()).

@@ -1,5 +1,6 @@
 #include "format/base/directory_storage.h"
 
+#include "format/base/crash_point.h"
 #include "format/base/error.h"
 #include "format/base/file_device.h"
 
@@ -77,13 +78,16 @@ std::unique_ptr<BlockDevice> DirectoryStorage::open(const std::string& name, Acc
 }
 
 std::unique_ptr<BlockDevice> DirectoryStorage::create(const std::string& name) {
+    about_to_change();
     UniqueFd fd{::openat(directory_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600)};
     if (!fd) throw SystemError::from_errno("create", name);
     return std::make_unique<FileDevice>(std::move(fd), name);
 }
 
 void DirectoryStorage::rename(const std::string& from, const std::string& to) {
-    if (::syscall(SYS_renameat2, directory_.get(), from.c_str(), directory_.get(), to.c_str(), RENAME_NOREPLACE) == 0) return;
+    about_to_change();
+    if (::syscall(SYS_renameat2, directory_.get(), from.c_str(), directory_.get(), to.c_str(), RENAME_NOREPLACE) == 0)
+        return;
     // NFS and old file systems do not know the flag. We hold the SR, so the test below is not raced by our own kind.
     if (errno != EINVAL && errno != ENOSYS) throw SystemError::from_errno("rename to " + to, from);
     if (exists(to)) throw SystemError{"rename to " + to, from, std::make_error_code(std::errc::file_exists)};
@@ -92,10 +96,12 @@ void DirectoryStorage::rename(const std::string& from, const std::string& to) {
 }
 
 void DirectoryStorage::remove(const std::string& name) {
+    about_to_change();
     if (::unlinkat(directory_.get(), name.c_str(), 0) != 0) throw SystemError::from_errno("remove", name);
 }
 
 void DirectoryStorage::sync() {
+    about_to_change();
     if (::fsync(directory_.get()) != 0) throw SystemError::from_errno("flush directory", path_);
 }
 

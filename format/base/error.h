@@ -1,4 +1,5 @@
-// What ends an operation. A message reads "attempt: object: place: cause"; it is logged once, where the decision is made.
+// What ends an operation. A message reads "attempt: object: place: cause"; it is logged once, where the decision is
+// made.
 #pragma once
 
 #include "format/base/units.h"

@@ -1,5 +1,6 @@
 #include "format/base/file_device.h"
 
+#include "format/base/crash_point.h"
 #include "format/base/error.h"
 
 #include <cerrno>
@@ -18,9 +19,13 @@ constexpr std::size_t zero_buffer_size = 64 * 1024;
 // Pages are what file systems can free; a smaller hole costs a call and frees nothing.
 constexpr Bytes punch_grain = 4_KiB;
 
-std::string at(Bytes offset) { return "at byte " + std::to_string(offset.count()); }
+std::string at(Bytes offset) {
+    return "at byte " + std::to_string(offset.count());
+}
 
-off_t as_offset(Bytes offset) { return static_cast<off_t>(offset.count()); }
+off_t as_offset(Bytes offset) {
+    return static_cast<off_t>(offset.count());
+}
 
 } // namespace
 
@@ -44,7 +49,8 @@ void FileDevice::read(std::span<const ReadRequest> requests) const {
         std::size_t done = 0;
         while (done < request.buffer.size()) {
             const Bytes offset = request.offset + Bytes{done};
-            const ssize_t count = ::pread(fd_.get(), request.buffer.data() + done, request.buffer.size() - done, as_offset(offset));
+            const ssize_t count =
+                ::pread(fd_.get(), request.buffer.data() + done, request.buffer.size() - done, as_offset(offset));
             if (count < 0 && errno == EINTR) continue;
             if (count < 0) throw SystemError::from_errno("read " + at(offset), name_);
             if (count == 0)
@@ -58,10 +64,12 @@ void FileDevice::read(std::span<const ReadRequest> requests) const {
 void FileDevice::write(std::span<const WriteRequest> requests) {
     known_data_ = {};
     for (const WriteRequest& request : requests) {
+        about_to_change();
         std::size_t done = 0;
         while (done < request.buffer.size()) {
             const Bytes offset = request.offset + Bytes{done};
-            const ssize_t count = ::pwrite(fd_.get(), request.buffer.data() + done, request.buffer.size() - done, as_offset(offset));
+            const ssize_t count =
+                ::pwrite(fd_.get(), request.buffer.data() + done, request.buffer.size() - done, as_offset(offset));
             if (count < 0 && errno == EINTR) continue;
             if (count < 0) throw SystemError::from_errno("write " + at(offset), name_);
             done += static_cast<std::size_t>(count);
@@ -71,12 +79,14 @@ void FileDevice::write(std::span<const WriteRequest> requests) {
 }
 
 void FileDevice::flush() {
+    about_to_change();
     if (::fdatasync(fd_.get()) != 0) throw SystemError::from_errno("flush", name_);
 }
 
 void FileDevice::set_size(Bytes size) {
     if (fixed_size_) throw Unsupported{name_, "a block device cannot be resized through its node"};
     known_data_ = {};
+    about_to_change();
     if (::ftruncate(fd_.get(), as_offset(size)) != 0)
         throw SystemError::from_errno("set size to " + std::to_string(size.count()), name_);
     size_ = size;
@@ -102,8 +112,11 @@ void FileDevice::zero(ByteRange range) {
     const ByteRange pages{round_up(range.begin, punch_grain), round_down(range.end, punch_grain)};
     if (!can_punch_ || pages.begin >= pages.end) return write_zeros(range);
     known_data_ = {};
-    if (::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, as_offset(pages.begin), as_offset(pages.length())) != 0) {
-        if (errno != EOPNOTSUPP && errno != ENOSYS) throw SystemError::from_errno("punch hole " + at(pages.begin), name_);
+    about_to_change();
+    if (::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, as_offset(pages.begin),
+                    as_offset(pages.length())) != 0) {
+        if (errno != EOPNOTSUPP && errno != ENOSYS)
+            throw SystemError::from_errno("punch hole " + at(pages.begin), name_);
         can_punch_ = false;
         return write_zeros(range);
     }
@@ -133,6 +146,7 @@ bool FileDevice::share(const BlockDevice& source, Bytes source_offset, ByteRange
     clone.src_offset = source_offset.count();
     clone.src_length = target.length().count();
     clone.dest_offset = target.begin.count();
+    about_to_change();
     if (::ioctl(fd_.get(), FICLONERANGE, &clone) != 0) return false;
     known_data_ = {};
     size_ = std::max(size_, target.end);

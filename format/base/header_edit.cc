@@ -41,7 +41,8 @@ private:
 void apply(BlockDevice& device, const HeaderEdit& edit) {
     for (const auto& phase : edit.phases) {
         std::vector<WriteRequest> requests;
-        for (const Overwrite& overwrite : phase) requests.push_back({overwrite.offset, overwrite.bytes});
+        for (const Overwrite& overwrite : phase)
+            requests.push_back({overwrite.offset, overwrite.bytes});
         device.write(requests);
         device.flush();
     }

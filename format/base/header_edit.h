@@ -1,5 +1,5 @@
-// A change of an image's metadata as a value: computed from the image, recorded in a journal, applied, and applied again
-// after a crash until it is known to be complete.
+// A change of an image's metadata as a value: computed from the image, recorded in a journal, applied, and applied
+// again after a crash until it is known to be complete.
 #pragma once
 
 #include "format/base/block_device.h"
@@ -32,8 +32,8 @@ void apply(BlockDevice& device, const HeaderEdit& edit);
 std::vector<std::byte> pack(const HeaderEdit& edit);
 HeaderEdit unpack_header_edit(std::span<const std::byte> bytes);
 
-/// Where an edit that cannot be made in one atomic write is recorded before it is applied, so that a crash in the middle
-/// is finished by applying it again.
+/// Where an edit that cannot be made in one atomic write is recorded before it is applied, so that a crash in the
+/// middle is finished by applying it again.
 class EditLog {
 public:
     virtual ~EditLog() = default;

@@ -11,16 +11,27 @@ namespace coppice::log {
 /// Numbered as in syslog.
 enum class Severity { error = 3, warning = 4, notice = 5, info = 6, debug = 7 };
 
-/// Lines below `least` are dropped. Call once, from main; before it, and in tests, only warnings and errors are written.
+/// Lines below `least` are dropped. Call once, from main; before it, and in tests, only warnings and errors are
+/// written.
 void start(Severity least);
 
 /// `channel` is the library that speaks: "format", "journal", "coalesce", "gc".
 void write(Severity severity, std::string_view channel, std::string_view line);
 
-inline void error(std::string_view channel, std::string_view line) { write(Severity::error, channel, line); }
-inline void warning(std::string_view channel, std::string_view line) { write(Severity::warning, channel, line); }
-inline void notice(std::string_view channel, std::string_view line) { write(Severity::notice, channel, line); }
-inline void info(std::string_view channel, std::string_view line) { write(Severity::info, channel, line); }
-inline void debug(std::string_view channel, std::string_view line) { write(Severity::debug, channel, line); }
+inline void error(std::string_view channel, std::string_view line) {
+    write(Severity::error, channel, line);
+}
+inline void warning(std::string_view channel, std::string_view line) {
+    write(Severity::warning, channel, line);
+}
+inline void notice(std::string_view channel, std::string_view line) {
+    write(Severity::notice, channel, line);
+}
+inline void info(std::string_view channel, std::string_view line) {
+    write(Severity::info, channel, line);
+}
+inline void debug(std::string_view channel, std::string_view line) {
+    write(Severity::debug, channel, line);
+}
 
 } // namespace coppice::log

@@ -42,7 +42,8 @@ public:
     /// Sorted by name, without "." and "..".
     virtual std::vector<StorageEntry> list() const = 0;
     virtual bool exists(const std::string& name) const = 0;
-    /// Throws NotFound, SystemError, or Refused("image-damaged") for anything that is not a regular file or block device.
+    /// Throws NotFound, SystemError, or Refused("image-damaged") for anything that is not a regular file or block
+    /// device.
     virtual std::unique_ptr<BlockDevice> open(const std::string& name, Access access) = 0;
     /// Makes an empty file; throws SystemError where the name exists.
     virtual std::unique_ptr<BlockDevice> create(const std::string& name) = 0;

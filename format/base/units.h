@@ -1,7 +1,8 @@
 // Quantities with units, so that bytes, sectors and block numbers cannot be mixed by accident.
 //
-// Every quantity is an unsigned 64-bit count. Sums, differences and products are checked: values read from an image may be
-// hostile, and an offset that wrapped would point at somebody else's data. A failed check throws std::overflow_error.
+// Every quantity is an unsigned 64-bit count. Sums, differences and products are checked: values read from an image may
+// be hostile, and an offset that wrapped would point at somebody else's data. A failed check throws
+// std::overflow_error.
 #pragma once
 
 #include <algorithm>
@@ -56,9 +57,13 @@ using ClusterNumber = Quantity<struct ClusterNumberTag>; ///< QCOW2 only: host o
 
 inline constexpr Bytes sector_size{512};
 
-constexpr Bytes to_bytes(Sectors sectors) { return sector_size * sectors.count(); }
+constexpr Bytes to_bytes(Sectors sectors) {
+    return sector_size * sectors.count();
+}
 /// Whole sectors in `bytes`; a remainder is dropped.
-constexpr Sectors whole_sectors(Bytes bytes) { return Sectors{bytes / sector_size}; }
+constexpr Sectors whole_sectors(Bytes bytes) {
+    return Sectors{bytes / sector_size};
+}
 
 /// `unit` is not zero. Throws std::overflow_error where the result exceeds 64 bits.
 template <class Tag>
@@ -81,11 +86,21 @@ constexpr std::uint64_t units_needed(Quantity<Tag> value, Quantity<Tag> unit) {
 }
 
 inline namespace literals {
-constexpr Bytes operator""_B(unsigned long long count) { return Bytes{count}; }
-constexpr Bytes operator""_KiB(unsigned long long count) { return Bytes{1024} * count; }
-constexpr Bytes operator""_MiB(unsigned long long count) { return Bytes{1024 * 1024} * count; }
-constexpr Bytes operator""_GiB(unsigned long long count) { return Bytes{1024ULL * 1024 * 1024} * count; }
-constexpr Bytes operator""_TiB(unsigned long long count) { return Bytes{1024ULL * 1024 * 1024 * 1024} * count; }
+constexpr Bytes operator""_B(unsigned long long count) {
+    return Bytes{count};
+}
+constexpr Bytes operator""_KiB(unsigned long long count) {
+    return Bytes{1024} * count;
+}
+constexpr Bytes operator""_MiB(unsigned long long count) {
+    return Bytes{1024 * 1024} * count;
+}
+constexpr Bytes operator""_GiB(unsigned long long count) {
+    return Bytes{1024ULL * 1024 * 1024} * count;
+}
+constexpr Bytes operator""_TiB(unsigned long long count) {
+    return Bytes{1024ULL * 1024 * 1024 * 1024} * count;
+}
 } // namespace literals
 
 } // namespace coppice

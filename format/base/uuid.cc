@@ -14,7 +14,9 @@ int digit(char c) {
 
 constexpr std::size_t text_length = 36;
 
-bool dash_at(std::size_t index) { return index == 8 || index == 13 || index == 18 || index == 23; }
+bool dash_at(std::size_t index) {
+    return index == 8 || index == 13 || index == 18 || index == 23;
+}
 
 } // namespace
 
@@ -51,12 +53,15 @@ std::optional<Uuid> Uuid::parse(std::string_view text) {
 Uuid Uuid::random() {
     std::random_device source;
     Uuid result;
-    for (auto& byte : result.bytes) byte = static_cast<std::byte>(source());
+    for (auto& byte : result.bytes)
+        byte = static_cast<std::byte>(source());
     result.bytes[6] = (result.bytes[6] & std::byte{0x0f}) | std::byte{0x40};
     result.bytes[8] = (result.bytes[8] & std::byte{0x3f}) | std::byte{0x80};
     return result;
 }
 
-bool is_uuid(std::string_view text) { return Uuid::parse(text).has_value(); }
+bool is_uuid(std::string_view text) {
+    return Uuid::parse(text).has_value();
+}
 
 } // namespace coppice

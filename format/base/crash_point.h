@@ -1,0 +1,15 @@
+// Where a test may kill the program: right before every change of an image, of a name or of the journal.
+//
+// Only in builds with COPPICE_FAULTS (the presets of developers and CI): with COPPICE_TEST_KILL_AFTER_CHANGES=N in the
+// environment the process sends itself SIGKILL when N changes have been made. Elsewhere this is nothing at all.
+#pragma once
+
+namespace coppice {
+
+#ifdef COPPICE_FAULTS
+void about_to_change();
+#else
+inline void about_to_change() {}
+#endif
+
+} // namespace coppice
