@@ -29,8 +29,11 @@ bool made_of(const Overwrite& now, const std::vector<const Overwrite*>& allowed)
         const std::size_t length = std::min(piece - offset.count() % piece, now.bytes.size() - at);
         const auto found = std::span{now.bytes}.subspan(at, length);
         const bool known = std::ranges::any_of(allowed, [&](const Overwrite* candidate) {
-            if (candidate->offset > offset || candidate->offset + Bytes{candidate->bytes.size()} < offset + Bytes{length}) return false;
-            return std::ranges::equal(found, std::span{candidate->bytes}.subspan((offset - candidate->offset).count(), length));
+            if (candidate->offset > offset ||
+                candidate->offset + Bytes{candidate->bytes.size()} < offset + Bytes{length})
+                return false;
+            return std::ranges::equal(
+                found, std::span{candidate->bytes}.subspan((offset - candidate->offset).count(), length));
         });
         if (!known) return false;
         at += length;
@@ -49,25 +52,32 @@ bool equals(const BlockDevice& device, const std::vector<Overwrite>& expected) {
 /// Whether the image holds nothing but old and new pieces of the edit.
 bool only_torn(const BlockDevice& device, const journal::PendingEdit& pending) {
     std::vector<const Overwrite*> allowed;
-    for (const Overwrite& before : pending.before) allowed.push_back(&before);
+    for (const Overwrite& before : pending.before)
+        allowed.push_back(&before);
     for (const auto& phase : pending.edit.phases)
-        for (const Overwrite& overwrite : phase) allowed.push_back(&overwrite);
-    return std::ranges::all_of(current_bytes(device, pending.edit), [&](const Overwrite& now) { return made_of(now, allowed); });
+        for (const Overwrite& overwrite : phase)
+            allowed.push_back(&overwrite);
+    return std::ranges::all_of(current_bytes(device, pending.edit),
+                               [&](const Overwrite& now) { return made_of(now, allowed); });
 }
 
 RecoveredEdit recover(Storage& storage, const journal::PendingEdit& pending, Occupancy& occupancy) {
     using Outcome = RecoveredEdit::Outcome;
     if (!storage.exists(pending.image)) return {pending.image, Outcome::foreign, "the image is gone"};
     const auto device = storage.open(pending.image, Access::read_write);
-    if (!device->identity().same_object(pending.identity)) return {pending.image, Outcome::foreign, "another image has its name now"};
+    if (!device->identity().same_object(pending.identity))
+        return {pending.image, Outcome::foreign, "another image has its name now"};
     const FileIdentity identity = device->identity();
     const auto openers = occupancy.openers({&identity, 1}).front();
     if (!openers.empty())
-        return {pending.image, Outcome::in_use, "held by pid " + std::to_string(openers.front().pid) + " (" + openers.front().name + ")"};
+        return {pending.image, Outcome::in_use,
+                "held by pid " + std::to_string(openers.front().pid) + " (" + openers.front().name + ")"};
     try {
         const auto claim = occupancy.claim(*device, Occupancy::Purpose::write);
-        if (!only_torn(*device, pending)) return {pending.image, Outcome::foreign, "somebody else has changed the header since"};
-        // Where nothing was written yet the edit is not forced on the image: much may have happened since it was wanted.
+        if (!only_torn(*device, pending))
+            return {pending.image, Outcome::foreign, "somebody else has changed the header since"};
+        // Where nothing was written yet the edit is not forced on the image: much may have happened since it was
+        // wanted.
         if (equals(*device, pending.before)) return {pending.image, Outcome::unneeded, "the change had not begun"};
         apply(*device, pending.edit);
         return {pending.image, Outcome::applied, "an interrupted change of the header was completed"};

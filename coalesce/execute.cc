@@ -33,8 +33,8 @@ void relink_children(const Step& step, MergeContext& context, const std::string&
 }
 
 void complete_down(const Step& step, MergeContext& context) {
-    // sm understands this entry only where the merged image's own parent is the target; with several levels every state on
-    // the way is an ordinary tree, and our own journal knows the rest.
+    // sm understands this entry only where the merged image's own parent is the target; with several levels every state
+    // on the way is an ordinary tree, and our own journal knows the rest.
     const std::string entry = "relink_" + step.vdi;
     const bool tell_sm = step.emptied.size() == 1;
     if (tell_sm && !context.storage.exists(entry)) write_small_file(context.storage, entry, "1");

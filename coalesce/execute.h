@@ -7,8 +7,8 @@
 
 namespace coppice {
 
-/// Returns when the step is complete and durable. Throws StopRequested, or an Error that says why it was given up; the SR
-/// is then in a state from which a later call goes on, and every guest reads the same bytes.
+/// Returns when the step is complete and durable. Throws StopRequested, or an Error that says why it was given up; the
+/// SR is then in a state from which a later call goes on, and every guest reads the same bytes.
 StepResult execute(const Step& step, MergeContext& context);
 
 /// The last part of a merge, after all data is known to be in `into`: relink, exchange names, delete. Does what is left

@@ -17,7 +17,8 @@ void require_unused(MergeContext& context, const Image& image) {
 
 ClaimedImage::ClaimedImage(MergeContext& context, const TreeNode& node, Access access)
     : node_{node}, image_{open_image(context.storage.open(node.file, access), node.format)} {
-    claim_ = context.occupancy.claim(image_->device(), access == Access::read_write ? Occupancy::Purpose::write : Occupancy::Purpose::read);
+    claim_ = context.occupancy.claim(image_->device(), access == Access::read_write ? Occupancy::Purpose::write
+                                                                                    : Occupancy::Purpose::read);
     // After the claim: whoever comes later is kept out by it, whoever was there before is seen here.
     require_unused(context, *image_);
 }

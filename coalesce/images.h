@@ -31,7 +31,8 @@ private:
 /// The node named `uuid`; throws NotFound, or Refused with the node's own reason where it is not ok.
 const TreeNode& require_node(const SrTree& tree, const std::string& uuid);
 
-/// Images from the parent of `uuid` to its root, newest first, open for reading and not claimed: others may read them too.
+/// Images from the parent of `uuid` to its root, newest first, open for reading and not claimed: others may read them
+/// too.
 std::vector<std::unique_ptr<Image>> open_ancestors(MergeContext& context, const SrTree& tree, const std::string& uuid);
 
 /// What a child has to record of `parent`.

@@ -15,18 +15,22 @@ namespace {
 
 std::vector<const Image*> views(const std::vector<std::unique_ptr<ClaimedImage>>& images) {
     std::vector<const Image*> result;
-    for (const auto& image : images) result.push_back(&image->image());
+    for (const auto& image : images)
+        result.push_back(&image->image());
     return result;
 }
 
 std::vector<const Image*> views(const std::vector<std::unique_ptr<Image>>& images) {
     std::vector<const Image*> result;
-    for (const auto& image : images) result.push_back(image.get());
+    for (const auto& image : images)
+        result.push_back(image.get());
     return result;
 }
 
 /// The entry by which sm knows that a merge is going on; a left-over one says nothing and is dropped by everybody.
-std::string sm_entry(const Step& step) { return "coalesce_" + step.vdi; }
+std::string sm_entry(const Step& step) {
+    return "coalesce_" + step.vdi;
+}
 
 } // namespace
 
@@ -47,7 +51,8 @@ void MergeOperation::require_shape(const SrTree& tree) const {
     for (std::size_t i = 0; i + 1 < path.size(); ++i) {
         const TreeNode& child = require_node(tree, path[i]);
         const TreeNode& parent = require_node(tree, path[i + 1]);
-        if (child.parent != parent.uuid) throw Refused{"siblings", child.uuid, "its parent is no longer " + parent.uuid};
+        if (child.parent != parent.uuid)
+            throw Refused{"siblings", child.uuid, "its parent is no longer " + parent.uuid};
         if (!parent.hidden) throw Refused{"parent-visible", parent.uuid, "is visible: its content is somebody's disk"};
         if (tree.children(parent.uuid).size() != 1) throw Refused{"siblings", parent.uuid, "has got another child"};
     }
@@ -73,7 +78,8 @@ void MergeOperation::open(const SrTree& tree) {
 
 std::vector<journal::Fingerprint> MergeOperation::fingerprints() const {
     std::vector<journal::Fingerprint> result;
-    for (const auto& source : sources_) result.push_back({source->node().uuid, source->image().device().identity()});
+    for (const auto& source : sources_)
+        result.push_back({source->node().uuid, source->image().device().identity()});
     return result;
 }
 
@@ -108,7 +114,8 @@ void MergeOperation::merge() {
     const ChainView after{now};
     if (step_.direction == Direction::up) {
         now = views(sources_);
-        for (const auto& image : beneath_) now.push_back(image.get());
+        for (const auto& image : beneath_)
+            now.push_back(image.get());
     }
     pour(ChainView{now}, after);
 
@@ -125,7 +132,8 @@ void MergeOperation::pour(const GuestView& now, const GuestView& after) {
     const Beneath beneath{now, after};
     const auto before = target_->reopened(context_); // keeps its view of the maps while the other one is written
     const bool down = step_.direction == Direction::down;
-    MergePass pass{views(sources_), *before, beneath, before->virtual_size(), down ? MergePass::Rank::newer : MergePass::Rank::older};
+    MergePass pass{views(sources_), *before, beneath, before->virtual_size(),
+                   down ? MergePass::Rank::newer : MergePass::Rank::older};
 
     JournalEditLog log{context_.storage, context_.journal};
     BufferedMover mover{context_.options.sharing};
@@ -161,6 +169,8 @@ void MergeOperation::pour(const GuestView& now, const GuestView& after) {
     }
 }
 
-void MergeOperation::close() { context_.journal.set_state(record_.id, journal::OperationState::done); }
+void MergeOperation::close() {
+    context_.journal.set_state(record_.id, journal::OperationState::done);
+}
 
 } // namespace coppice

@@ -1,5 +1,5 @@
-// The data part of one step as an operation of the journal: begun, or taken up where an earlier attempt stopped; merged;
-// verified; handed over to relinking.
+// The data part of one step as an operation of the journal: begun, or taken up where an earlier attempt stopped;
+// merged; verified; handed over to relinking.
 #pragma once
 
 #include "coalesce/images.h"
@@ -17,8 +17,8 @@ public:
     MergeOperation(const Step& step, MergeContext& context);
     ~MergeOperation();
 
-    /// Returns when all data is durable in the target and verified, the intent to relink is recorded, and the images have
-    /// been let go.
+    /// Returns when all data is durable in the target and verified, the intent to relink is recorded, and the images
+    /// have been let go.
     void merge();
     /// The step is complete.
     void close();

@@ -27,7 +27,8 @@ std::vector<ChainRun> without(const std::vector<ChainRun>& runs, const std::vect
     auto cover = covered.begin();
     for (const ChainRun& run : runs) {
         Bytes at = run.guest.begin;
-        while (cover != covered.end() && cover->guest.end <= at) ++cover;
+        while (cover != covered.end() && cover->guest.end <= at)
+            ++cover;
         for (auto next = cover; at < run.guest.end; ++next) {
             const Bytes end = next == covered.end() ? run.guest.end : std::clamp(next->guest.begin, at, run.guest.end);
             if (at < end) result.push_back(clipped(run, {at, end}));
@@ -68,7 +69,8 @@ struct Batch {
     }
 };
 
-/// Fills a batch with runs up to the limit, which is looked at only between grains; returns where the next batch begins.
+/// Fills a batch with runs up to the limit, which is looked at only between grains; returns where the next batch
+/// begins.
 Bytes fill(Batch& batch, const std::vector<ChainRun>& runs, ByteRange window) {
     Bytes stop_at = window.end;
     for (const ChainRun& run : runs) {

@@ -10,7 +10,8 @@ namespace coppice {
 void RateLimit::spend(Bytes bytes, std::stop_token stop) {
     if (!per_second_ || per_second_->count() == 0) return;
     const auto now = std::chrono::steady_clock::now();
-    const std::chrono::duration<double> cost{static_cast<double>(bytes.count()) / static_cast<double>(per_second_->count())};
+    const std::chrono::duration<double> cost{static_cast<double>(bytes.count()) /
+                                             static_cast<double>(per_second_->count())};
     free_at_ = std::max(free_at_, now) + std::chrono::duration_cast<std::chrono::steady_clock::duration>(cost);
     std::mutex mutex;
     std::condition_variable_any wake;

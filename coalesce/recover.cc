@@ -10,10 +10,12 @@
 namespace coppice {
 namespace {
 
-std::string stem(const std::string& file) { return file.substr(0, file.rfind('.')); }
+std::string stem(const std::string& file) {
+    return file.substr(0, file.rfind('.'));
+}
 
-/// Whether every source that still exists is what it was when its data was read. A leaf that a guest has written to since
-/// is not: its new data is not in the target.
+/// Whether every source that still exists is what it was when its data was read. A leaf that a guest has written to
+/// since is not: its new data is not in the target.
 bool sources_unchanged(const journal::Operation& operation, const SrTree& tree, Storage& storage) {
     return std::ranges::all_of(operation.sources, [&](const journal::Fingerprint& source) {
         const TreeNode* node = tree.find(source.vdi);
@@ -29,8 +31,8 @@ void abandon(MergeContext& context, const journal::Operation& operation, const s
 /// Whether a leaf that was to take over the name of the merged image has done so. Its fingerprint cannot tell: the file
 /// under its name is another one now.
 bool names_exchanged(const Step& step, const SrTree& tree) {
-    return step.kind == StepKind::leaf_coalesce && step.direction == Direction::down && tree.find(*step.into) == nullptr &&
-           tree.find(step.vdi) != nullptr;
+    return step.kind == StepKind::leaf_coalesce && step.direction == Direction::down &&
+           tree.find(*step.into) == nullptr && tree.find(step.vdi) != nullptr;
 }
 
 void finish(MergeContext& context, const journal::Operation& operation, Recovery& recovery) {
@@ -53,9 +55,11 @@ void recover_operation(MergeContext& context, const journal::Operation& operatio
         finish(context, operation, recovery);
     } catch (const Refused& error) {
         // Somebody holds an image: the operation stays recorded, and until it can be finished its tree is left alone.
-        for (const std::string& vdi : {operation.vdi, operation.into}) recovery.frozen[vdi] = error.what();
+        for (const std::string& vdi : {operation.vdi, operation.into})
+            recovery.frozen[vdi] = error.what();
     } catch (const Busy& error) {
-        for (const std::string& vdi : {operation.vdi, operation.into}) recovery.frozen[vdi] = error.what();
+        for (const std::string& vdi : {operation.vdi, operation.into})
+            recovery.frozen[vdi] = error.what();
     } catch (const NotFound& error) {
         abandon(context, operation, error.what(), recovery);
     }
@@ -69,7 +73,8 @@ Recovery recover(MergeContext& context) {
         if (edit.outcome == RecoveredEdit::Outcome::in_use) recovery.frozen[stem(edit.image)] = edit.text;
         recovery.notes.push_back(edit.image + ": " + edit.text);
     }
-    for (const journal::Operation& operation : context.journal.unfinished()) recover_operation(context, operation, recovery);
+    for (const journal::Operation& operation : context.journal.unfinished())
+        recover_operation(context, operation, recovery);
     return recovery;
 }
 

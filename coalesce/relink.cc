@@ -14,7 +14,9 @@ void make_durable(MergeContext& context, Image& image, const HeaderEdit& edit) {
     apply_logged(image.device(), edit, log);
 }
 
-std::string file_name(const std::string& uuid, Format format) { return uuid + std::string{extension(format)}; }
+std::string file_name(const std::string& uuid, Format format) {
+    return uuid + std::string{extension(format)};
+}
 
 } // namespace
 

@@ -1,5 +1,5 @@
-// Changes of image headers that a merge ends with: parent links, hidden flags, and the exchange of names by which a leaf
-// keeps its UUID. Each is idempotent, recorded before it is made, and durable when it returns.
+// Changes of image headers that a merge ends with: parent links, hidden flags, and the exchange of names by which a
+// leaf keeps its UUID. Each is idempotent, recorded before it is made, and durable when it returns.
 #pragma once
 
 #include "coalesce/images.h"

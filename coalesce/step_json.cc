@@ -20,7 +20,8 @@ std::optional<std::string> text_or_null(const json::value& value) {
 
 std::vector<std::string> texts(const json::value& value) {
     std::vector<std::string> result;
-    for (const json::value& text : value.as_array()) result.emplace_back(text.as_string());
+    for (const json::value& text : value.as_array())
+        result.emplace_back(text.as_string());
     return result;
 }
 
@@ -31,7 +32,9 @@ Enum one_of(const json::value& value, std::initializer_list<Enum> choices) {
     throw Error{"recorded step: unknown word " + std::string{value.as_string()}};
 }
 
-Bytes bytes(const json::value& value) { return Bytes{value.to_number<std::uint64_t>()}; }
+Bytes bytes(const json::value& value) {
+    return Bytes{value.to_number<std::uint64_t>()};
+}
 
 } // namespace
 

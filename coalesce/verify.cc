@@ -15,7 +15,8 @@ void require_sound(const Image& target) {
     const CheckReport report = check_image(target.device(), target.format());
     if (report.verdict == Verdict::ok || report.verdict == Verdict::leaks) return;
     throw CorruptImage{target.name(), "after the merge the check finds: " +
-                                          (report.findings.empty() ? std::string{to_string(report.verdict)} : report.findings.front().text)};
+                                          (report.findings.empty() ? std::string{to_string(report.verdict)}
+                                                                   : report.findings.front().text)};
 }
 
 /// The first byte of `guest` that no run of `map` covers; guest.end when all are.
@@ -36,7 +37,8 @@ void require_mapped(const MergePass& pass, const Image& target, const ChainRun& 
         const Bytes gap_end = next == map.end() ? run.guest.end : std::min(run.guest.end, next->guest.begin);
         // Zeros may stay unsaid where nothing shines through.
         if (run.content != Content::zero || pass.beneath.after.may_hold_data({at, gap_end}))
-            throw CorruptImage{target.name(), "guest bytes from " + std::to_string(at.count()) + " are missing after the merge"};
+            throw CorruptImage{target.name(),
+                               "guest bytes from " + std::to_string(at.count()) + " are missing after the merge"};
         at = gap_end;
     }
 }
@@ -52,7 +54,8 @@ void require_equal(const MergePass& pass, const Image& target, const ChainRun& r
         ChainView{pass.sources}.read(at, expected_part);
         view.read(at, found_part);
         if (!std::ranges::equal(expected_part, found_part))
-            throw CorruptImage{target.name(), "guest bytes from " + std::to_string(at.count()) + " differ from the source after the merge"};
+            throw CorruptImage{target.name(), "guest bytes from " + std::to_string(at.count()) +
+                                                  " differ from the source after the merge"};
         at += length;
     }
 }

@@ -12,8 +12,8 @@ enum class VerifyDepth {
     data,     ///< and every byte of it is read back and compared
 };
 
-/// `target` is the image opened anew after the pass. Throws CorruptImage naming the first place that is missing or differs.
-/// `original` gives the pass with its target as it was; only sources, beneath, end and rank are used.
+/// `target` is the image opened anew after the pass. Throws CorruptImage naming the first place that is missing or
+/// differs. `original` gives the pass with its target as it was; only sources, beneath, end and rank are used.
 void verify_merge(const MergePass& original, const Image& target, VerifyDepth depth, std::stop_token stop);
 
 } // namespace coppice

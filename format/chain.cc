@@ -21,7 +21,8 @@ std::vector<ChainRun> overlay(const std::vector<ChainRun>& known, const std::vec
     for (const ChainRun& run : below) {
         Bytes at = run.guest.begin;
         while (at < run.guest.end) {
-            while (next != known.end() && next->guest.end <= at) result.push_back(*next++);
+            while (next != known.end() && next->guest.end <= at)
+                result.push_back(*next++);
             const Bytes end = next == known.end() ? run.guest.end : std::min(run.guest.end, next->guest.begin);
             if (at < end) {
                 ChainRun part = run;
@@ -40,7 +41,8 @@ std::vector<ChainRun> runs_of(const Image& layer, ByteRange window) {
     std::vector<ChainRun> result;
     const ByteRange inside = intersection(window, {0_B, layer.virtual_size()});
     if (!inside.empty())
-        for (const MapRun& run : layer.map(inside)) result.push_back({run.guest, run.content, &layer, run});
+        for (const MapRun& run : layer.map(inside))
+            result.push_back({run.guest, run.content, &layer, run});
     const ByteRange behind{std::max(window.begin, std::min(window.end, layer.virtual_size())), window.end};
     if (!behind.empty()) result.push_back({behind, Content::zero, nullptr, {}});
     return result;
@@ -50,7 +52,8 @@ std::vector<ChainRun> runs_of(const Image& layer, ByteRange window) {
 
 std::vector<ChainRun> composite_map(std::span<const Image* const> layers, ByteRange window) {
     std::vector<ChainRun> result;
-    for (const Image* layer : layers) result = overlay(result, runs_of(*layer, window));
+    for (const Image* layer : layers)
+        result = overlay(result, runs_of(*layer, window));
     return result;
 }
 
@@ -81,7 +84,9 @@ void read_run(const ChainRun& run, std::span<std::byte> buffer) {
     }
 }
 
-Bytes ChainView::size() const { return layers_.empty() ? 0_B : layers_.front()->virtual_size(); }
+Bytes ChainView::size() const {
+    return layers_.empty() ? 0_B : layers_.front()->virtual_size();
+}
 
 void ChainView::read(Bytes offset, std::span<std::byte> buffer) const {
     std::ranges::fill(buffer, std::byte{0});

@@ -8,19 +8,26 @@ namespace coppice {
 
 std::string_view to_string(Verdict verdict) {
     switch (verdict) {
-    case Verdict::ok: return "ok";
-    case Verdict::leaks: return "leaks";
-    case Verdict::corrupt: return "corrupt";
-    case Verdict::unsupported: return "unsupported";
+    case Verdict::ok:
+        return "ok";
+    case Verdict::leaks:
+        return "leaks";
+    case Verdict::corrupt:
+        return "corrupt";
+    case Verdict::unsupported:
+        return "unsupported";
     }
     return "";
 }
 
 CheckReport check_image(const BlockDevice& device, Format format) {
     switch (format) {
-    case Format::vhd: return vhd::check(device);
-    case Format::qcow2: return qcow2::check(device);
-    case Format::raw: break;
+    case Format::vhd:
+        return vhd::check(device);
+    case Format::qcow2:
+        return qcow2::check(device);
+    case Format::raw:
+        break;
     }
     return raw::check(device);
 }

@@ -37,8 +37,8 @@ struct CheckReport {
     std::vector<Finding> findings;
 };
 
-/// Never throws on the image's content; SystemError where reading fails. Bounded memory: at most 128 MiB, and more than one
-/// byte per 4 KiB of the file only for the reference counts of a QCOW2 image.
+/// Never throws on the image's content; SystemError where reading fails. Bounded memory: at most 128 MiB, and more than
+/// one byte per 4 KiB of the file only for the reference counts of a QCOW2 image.
 CheckReport check_image(const BlockDevice& device, Format format);
 
 } // namespace coppice

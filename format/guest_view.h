@@ -27,7 +27,8 @@ class EmptyView final : public GuestView {
 public:
     Bytes size() const override { return 0_B; }
     void read(Bytes, std::span<std::byte> buffer) const override {
-        for (std::byte& byte : buffer) byte = std::byte{0};
+        for (std::byte& byte : buffer)
+            byte = std::byte{0};
     }
     bool may_hold_data(ByteRange) const override { return false; }
 };

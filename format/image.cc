@@ -6,18 +6,24 @@ namespace coppice {
 
 std::string_view to_string(Format format) {
     switch (format) {
-    case Format::raw: return "raw";
-    case Format::vhd: return "vhd";
-    case Format::qcow2: return "qcow2";
+    case Format::raw:
+        return "raw";
+    case Format::vhd:
+        return "vhd";
+    case Format::qcow2:
+        return "qcow2";
     }
     return "";
 }
 
 std::string_view extension(Format format) {
     switch (format) {
-    case Format::raw: return ".raw";
-    case Format::vhd: return ".vhd";
-    case Format::qcow2: return ".qcow2";
+    case Format::raw:
+        return ".raw";
+    case Format::vhd:
+        return ".vhd";
+    case Format::qcow2:
+        return ".qcow2";
     }
     return "";
 }

@@ -26,8 +26,8 @@ struct GuestWrite {
     std::span<const std::byte> memory;   ///< Source::memory; guest.length() bytes
 };
 
-/// What lies under the target: now, and once its header has been rewritten. The two differ only when the target pulls its
-/// parent up into itself.
+/// What lies under the target: now, and once its header has been rewritten. The two differ only when the target pulls
+/// its parent up into itself.
 struct Beneath {
     const GuestView& now;   ///< fills the rest of a cluster of which a write covers only a part
     const GuestView& after; ///< decides whether zeros have to be written down at all
@@ -48,8 +48,9 @@ public:
     virtual void grow(Bytes virtual_size, const Beneath& beneath, DataMover& mover) = 0;
     /// Writes ascending, disjoint ranges. All of it is durable on return: data, flush, metadata, flush.
     virtual void write(std::span<const GuestWrite> batch, const Beneath& beneath, DataMover& mover) = 0;
-    /// Brings hints and spare copies up to date (batmap, footers) and cuts space behind the image end. Durable on return.
-    /// `becomes_root` tells that the header is going to name no parent, so that readers which ignore bitmaps may come.
+    /// Brings hints and spare copies up to date (batmap, footers) and cuts space behind the image end. Durable on
+    /// return. `becomes_root` tells that the header is going to name no parent, so that readers which ignore bitmaps
+    /// may come.
     enum class Becomes { child, root };
     virtual void finish(Becomes becomes) = 0;
 };

@@ -21,7 +21,8 @@ std::optional<std::string_view> below_one_component(std::string_view path, std::
 std::optional<std::string> name_inside_sr(std::string_view stored, std::string_view directory) {
     if (stored.substr(0, stored.find('/')).find(':') != stored.npos) return std::nullopt;
     std::string_view name = stored;
-    while (name.starts_with("./")) name.remove_prefix(2);
+    while (name.starts_with("./"))
+        name.remove_prefix(2);
     if (const auto rest = below_one_component(stored, "/var/run/sr-mount/")) name = *rest;
     if (const auto rest = below_one_component(stored, "/run/sr-mount/")) name = *rest;
     if (!directory.empty() && stored.starts_with(directory)) {

@@ -25,7 +25,8 @@ public:
         for (const GuestWrite& write : batch) {
             switch (write.source) {
             case GuestWrite::Source::device:
-                transfers.push_back(Transfer::from_device(*write.device, write.device_offset, write.guest.begin, write.guest.length()));
+                transfers.push_back(
+                    Transfer::from_device(*write.device, write.device_offset, write.guest.begin, write.guest.length()));
                 break;
             case GuestWrite::Source::memory:
                 transfers.push_back(Transfer::from_memory(write.memory, write.guest.begin));
@@ -77,10 +78,16 @@ public:
 
     Bytes allocated_size() const override {
         Bytes sum;
-        for (auto data = device().next_data(0_B); data; data = device().next_data(data->end)) sum += data->length();
+        for (auto data = device().next_data(0_B); data; data = device().next_data(data->end))
+            sum += data->length();
         return sum;
     }
     Bytes physical_size() const override { return device().size(); }
+    TargetShape target_shape() const override {
+        TargetShape shape;
+        if (device().fixed_size()) shape.largest_virtual_size = device().size();
+        return shape;
+    }
 
     HeaderEdit relinked(const std::optional<NewParent>& parent) const override {
         if (parent) throw Unsupported{name(), "a raw image cannot have a parent"};
@@ -96,8 +103,12 @@ public:
 
 } // namespace
 
-std::unique_ptr<Image> open(std::unique_ptr<BlockDevice> device) { return std::make_unique<RawImage>(std::move(device)); }
+std::unique_ptr<Image> open(std::unique_ptr<BlockDevice> device) {
+    return std::make_unique<RawImage>(std::move(device));
+}
 
-CheckReport check(const BlockDevice&) { return {}; }
+CheckReport check(const BlockDevice&) {
+    return {};
+}
 
 } // namespace coppice::raw
