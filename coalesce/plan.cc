@@ -1,1 +1,233 @@
 #include "coalesce/plan.h"
+
+#include "coalesce/plan_freeze.h"
+#include "coalesce/plan_groups.h"
+#include "coalesce/plan_index.h"
+#include "coalesce/plan_price.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+namespace coppice {
+
+std::string_view to_string(StepKind kind) {
+    switch (kind) {
+    case StepKind::collect:
+        return "collect";
+    case StepKind::coalesce:
+        return "coalesce";
+    case StepKind::leaf_coalesce:
+        return "leaf-coalesce";
+    }
+    return "";
+}
+
+std::string_view to_string(Direction direction) {
+    return direction == Direction::down ? "down" : "up";
+}
+
+std::string_view to_string(Mode mode) {
+    return mode == Mode::offline ? "offline" : "live";
+}
+
+Bytes Plan::copy_bytes() const {
+    Bytes sum;
+    for (const Step& step : steps)
+        sum += step.copy_bytes;
+    return sum;
+}
+
+Bytes Plan::space_freed() const {
+    Bytes sum;
+    for (const Step& step : steps)
+        sum += step.space_freed;
+    return sum;
+}
+
+std::vector<std::string> merge_candidates(const SrTree& tree, const Policy& policy) {
+    const PlanIndex index{tree};
+    const FrozenSet frozen{index, policy, nullptr};
+    SkipList ignored{index};
+    std::vector<std::string> result;
+    for (const MergeGroup& group : find_structure(index, frozen, policy, ignored).groups)
+        for (const std::size_t member : group.members)
+            result.push_back(index.node(member).uuid);
+    std::ranges::sort(result);
+    return result;
+}
+
+namespace {
+
+/// A group with what was found out about it, until it is in the plan or given up.
+struct Pending {
+    const MergeGroup* group = nullptr;
+    std::vector<MergeOption> options;
+    std::vector<Step> best; ///< of options.front()
+    Bytes best_needs;
+    long double gain = 0; ///< bytes freed for each byte copied
+};
+
+/// Puts steps in an order in which each of them fits, given what the ones before it consume and free.
+class Scheduler {
+public:
+    Scheduler(const PlanIndex& index, const std::map<std::string, LayerFacts>& facts, Bytes free_space,
+              SkipList& skipped)
+        : index_{index}, facts_{facts}, free_{free_space}, skipped_{skipped} {}
+
+    void collect(const std::vector<std::size_t>& garbage) {
+        for (const std::size_t place : garbage) {
+            const TreeNode& node = index_.node(place);
+            Step step;
+            step.vdi = node.uuid;
+            step.emptied = {node.uuid};
+            step.space_freed = node.physical_size;
+            take(std::move(step));
+        }
+    }
+
+    void merge(std::vector<Pending> pending) {
+        const auto first_vdi = [this](const Pending& entry) { return index_.node(entry.group->members.front()).uuid; };
+        std::ranges::sort(pending, [&](const Pending& a, const Pending& b) {
+            return a.gain != b.gain ? a.gain > b.gain : first_vdi(a) < first_vdi(b);
+        });
+        pending_ = std::move(pending);
+        for (std::size_t entry = 0; entry < pending_.size(); ++entry) {
+            if (pending_[entry].best_needs <= free_)
+                take(pending_[entry].best);
+            else
+                waiting_.emplace(pending_[entry].best_needs, entry);
+            retry_waiting();
+        }
+        try_second_best();
+        for (const auto& [needs, entry] : waiting_)
+            explain_no_space(entry);
+    }
+
+    std::vector<Step> steps() && { return std::move(steps_); }
+
+private:
+    using Waiting = std::set<std::pair<Bytes, std::size_t>>; ///< need, then index into pending_
+
+    /// Room made by one step may let another in.
+    void retry_waiting() {
+        while (!waiting_.empty() && waiting_.begin()->first <= free_) {
+            const std::size_t entry = waiting_.begin()->second;
+            waiting_.erase(waiting_.begin());
+            take(pending_[entry].best);
+        }
+    }
+
+    /// Where the cheapest way does not fit, another one may.
+    void try_second_best() {
+        Waiting others;
+        std::vector<std::vector<std::vector<Step>>> ways(pending_.size());
+        for (const auto& [needs, entry] : waiting_) {
+            least_need_[entry] = needs;
+            for (const MergeOption& option : pending_[entry].options) {
+                ways[entry].push_back(price(pending_[entry], option));
+                least_need_[entry] = std::min(least_need_[entry], free_needed(ways[entry].back(), index_));
+            }
+            others.emplace(least_need_[entry], entry);
+        }
+        while (!others.empty() && others.begin()->first <= free_) {
+            const std::size_t entry = others.begin()->second;
+            others.erase(others.begin());
+            if (waiting_.erase({pending_[entry].best_needs, entry}) == 0) continue; // its best way fits by now
+            const auto way = std::ranges::find_if(
+                ways[entry], [this](const auto& steps) { return free_needed(steps, index_) <= free_; });
+            take(*way);
+            retry_waiting();
+        }
+    }
+
+    std::vector<Step> price(const Pending& entry, const MergeOption& option) const {
+        return GroupPrice{index_, *entry.group, facts_}.steps(option);
+    }
+
+    void explain_no_space(std::size_t entry) {
+        const Bytes needs = std::min(pending_[entry].best_needs, least_need_.at(entry));
+        skipped_.add(*pending_[entry].group, "no-space",
+                     "needs " + std::to_string(needs.count()) + " bytes, " + std::to_string(free_.count()) +
+                         " are free");
+    }
+
+    void take(const std::vector<Step>& steps) {
+        for (const Step& step : steps)
+            take(Step{step});
+    }
+
+    void take(Step step) {
+        Bytes emptied;
+        for (const std::string& vdi : step.emptied) {
+            const std::size_t place = index_.find(vdi);
+            emptied += index_.node(place).physical_size;
+            skipped_.remove(place);
+        }
+        if (step.into) skipped_.remove(index_.find(*step.into));
+        const Bytes after = free_ + emptied;
+        free_ = after > step.space_needed ? after - step.space_needed : 0_B;
+        steps_.push_back(std::move(step));
+    }
+
+    const PlanIndex& index_;
+    const std::map<std::string, LayerFacts>& facts_;
+    Bytes free_;
+    SkipList& skipped_;
+    std::vector<Pending> pending_;
+    Waiting waiting_; ///< groups whose best way did not fit when it was their turn
+    std::map<std::size_t, Bytes> least_need_;
+    std::vector<Step> steps_;
+};
+
+long double gain(const std::vector<Step>& steps) {
+    Bytes freed;
+    Bytes copied{1};
+    for (const Step& step : steps) {
+        freed += step.space_freed;
+        copied += step.copy_bytes;
+    }
+    return static_cast<long double>(freed.count()) / static_cast<long double>(copied.count());
+}
+
+std::vector<Pending> price_groups(const PlanIndex& index, const std::vector<MergeGroup>& groups,
+                                  const std::map<std::string, LayerFacts>& facts, const Policy& policy,
+                                  SkipList& skipped) {
+    std::vector<Pending> result;
+    for (const MergeGroup& group : groups) {
+        const bool known = std::ranges::all_of(
+            group.members, [&](std::size_t member) { return facts.contains(index.node(member).uuid); });
+        if (!known) {
+            skipped.add(group, "image-unknown", "its allocation map has not been read");
+            continue;
+        }
+        const GroupPrice price{index, group, facts};
+        auto options = price.options(policy);
+        if (const auto* refused = std::get_if<GroupPrice::Refusal>(&options)) {
+            skipped.add(group, refused->reason, refused->text);
+            continue;
+        }
+        Pending entry{&group, std::get<std::vector<MergeOption>>(std::move(options))};
+        entry.best = price.steps(entry.options.front());
+        entry.best_needs = free_needed(entry.best, index);
+        entry.gain = gain(entry.best);
+        result.push_back(std::move(entry));
+    }
+    return result;
+}
+
+} // namespace
+
+Plan plan(const SrTree& tree, const std::map<std::string, LayerFacts>& facts, Bytes free_space, const Policy& policy) {
+    const PlanIndex index{tree};
+    const FrozenSet frozen{index, policy, &facts};
+    SkipList skipped{index};
+    const Structure structure = find_structure(index, frozen, policy, skipped);
+    auto pending = price_groups(index, structure.groups, facts, policy, skipped);
+    Scheduler scheduler{index, facts, free_space, skipped};
+    scheduler.collect(structure.garbage);
+    scheduler.merge(std::move(pending));
+    return {std::move(scheduler).steps(), skipped.list()};
+}
+
+} // namespace coppice

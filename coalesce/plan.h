@@ -27,13 +27,14 @@ std::string_view to_string(Mode mode);
 /// One thing to do. Names, not objects: every step is checked against the SR again when it runs.
 struct Step {
     StepKind kind = StepKind::collect;
-    /// collect: the image to delete. Else the image whose data moves into `into` and which is then deleted: the child when
-    /// going down, the parent when going up.
+    /// collect: the image to delete. Else the image whose data moves into `into` and which is then deleted: the child
+    /// when going down, the parent when going up.
     std::string vdi;
     std::optional<std::string> into;
     Direction direction = Direction::down;
     Mode mode = Mode::offline;
-    /// All images that this step empties and deletes, newest first, `vdi` among them: several when levels are collapsed.
+    /// All images that this step empties and deletes, newest first, `vdi` among them: several when levels are
+    /// collapsed.
     std::vector<std::string> emptied;
     /// The parent that `into` has afterwards; nullopt for a root.
     std::optional<std::string> parent_after;
@@ -41,9 +42,9 @@ struct Step {
     std::vector<std::string> relinked;
     /// The UUID under which `into` lives on: its own, or that of the leaf that was poured into it.
     std::string survivor;
-    Bytes copy_bytes;    ///< guest data that moves
-    Bytes space_needed;  ///< what the SR must have free while it runs
-    Bytes space_freed;   ///< what it has more than before when it is done
+    Bytes copy_bytes;                      ///< guest data that moves
+    Bytes space_needed;                    ///< what the SR must have free while it runs
+    Bytes space_freed;                     ///< what it has more than before when it is done
     std::optional<std::uint64_t> pause_ms; ///< expected pause of a guest; nullopt when nothing has to pause
 
     bool operator==(const Step&) const = default;
@@ -79,12 +80,15 @@ struct Policy {
     /// VDIs that journals or locks of sm keep: no step may touch them (reason sm-operation).
     std::set<std::string> sm_operations;
     std::size_t max_chain_depth = 30; ///< only for messages: deeper chains are merged all the same
+    /// Leaves that stay as they are, with the reason code: leaf-coalesce-disabled, reset-on-boot, caching.
+    std::map<std::string, std::string> leaf_refused;
 };
 
 /// Candidates: the nodes whose LayerFacts plan() wants, because they may take part in a merge. Sorted.
 std::vector<std::string> merge_candidates(const SrTree& tree, const Policy& policy);
 
-/// `facts` has an entry for every merge_candidates(); one whose check says that it is not mergeable freezes its subtree.
+/// `facts` has an entry for every merge_candidates(); one whose check says that it is not mergeable freezes its
+/// subtree.
 Plan plan(const SrTree& tree, const std::map<std::string, LayerFacts>& facts, Bytes free_space, const Policy& policy);
 
 } // namespace coppice

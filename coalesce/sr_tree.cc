@@ -7,9 +7,12 @@ namespace coppice {
 
 std::string_view to_string(NodeState state) {
     switch (state) {
-    case NodeState::ok: return "ok";
-    case NodeState::damaged: return "damaged";
-    case NodeState::unknown: return "unknown";
+    case NodeState::ok:
+        return "ok";
+    case NodeState::damaged:
+        return "damaged";
+    case NodeState::unknown:
+        return "unknown";
     }
     return "";
 }
@@ -19,7 +22,9 @@ const TreeNode* SrTree::find(const std::string& uuid) const {
     return place != nodes.end() && place->uuid == uuid ? &*place : nullptr;
 }
 
-TreeNode* SrTree::find(const std::string& uuid) { return const_cast<TreeNode*>(std::as_const(*this).find(uuid)); }
+TreeNode* SrTree::find(const std::string& uuid) {
+    return const_cast<TreeNode*>(std::as_const(*this).find(uuid));
+}
 
 std::vector<std::string> SrTree::children(const std::string& uuid) const {
     std::vector<std::string> result;

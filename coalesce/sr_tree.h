@@ -29,7 +29,8 @@ struct TreeNode {
     std::string uuid; ///< as in the file name; "OLD_<uuid>" for a leaf that sm has set aside
     std::string file; ///< name in the storage
     Format format = Format::raw;
-    std::optional<std::string> parent; ///< uuid of a node of the same tree; nullopt for a root, and where the parent is missing
+    std::optional<std::string>
+        parent; ///< uuid of a node of the same tree; nullopt for a root, and where the parent is missing
     bool hidden = false;
     NodeState state = NodeState::ok;
     std::string reason; ///< reason code; empty when ok

@@ -7,6 +7,7 @@
 #include "format/base/block_device.h"
 #include "format/base/header_edit.h"
 #include "format/base/uuid.h"
+#include "format/target_shape.h"
 
 #include <memory>
 #include <optional>
@@ -30,7 +31,7 @@ enum class Content : std::uint8_t {
 struct MapRun {
     ByteRange guest;
     Content content;
-    Bytes host;                  ///< data: device offset of guest.begin. What lies behind the end of the device reads as zeros
+    Bytes host; ///< data: device offset of guest.begin. What lies behind the end of the device reads as zeros
     std::uint64_t descriptor = 0; ///< compressed: the format's own description of the whole unit that holds `guest`
 
     bool operator==(const MapRun&) const = default;
@@ -38,17 +39,18 @@ struct MapRun {
 
 /// What an image records of its parent. Nothing here has been looked up in a file system.
 struct ParentReference {
-    std::vector<std::string> names;  ///< as stored, decoded to UTF-8, in the order in which a reader tries them; not empty
-    std::optional<Format> format;    ///< as recorded; nullopt where the image does not say
-    std::optional<Uuid> vhd_uuid;    ///< a VHD parent must carry this UUID in its footer
+    std::vector<std::string>
+        names;                    ///< as stored, decoded to UTF-8, in the order in which a reader tries them; not empty
+    std::optional<Format> format; ///< as recorded; nullopt where the image does not say
+    std::optional<Uuid> vhd_uuid; ///< a VHD parent must carry this UUID in its footer
 };
 
 /// The parent an image shall get.
 struct NewParent {
     std::string name; ///< bare file name, or a path as the storage wants it
     Format format;
-    std::optional<Uuid> vhd_uuid;   ///< of a VHD parent
-    std::int64_t modified = 0;      ///< of the parent, seconds since 1970-01-01; a VHD child records it
+    std::optional<Uuid> vhd_uuid; ///< of a VHD parent
+    std::int64_t modified = 0;    ///< of the parent, seconds since 1970-01-01; a VHD child records it
 };
 
 class MergeTarget;
@@ -69,25 +71,30 @@ public:
 
     /// The first guest offset at or behind `from` that this layer may map; nullopt when it maps nothing further.
     virtual std::optional<Bytes> next_mapped(Bytes from) const = 0;
-    /// What this layer maps inside `window`, ascending, clipped to `window` and to virtual_size(). Neighbours that continue
-    /// each other in guest and host are one run. Throws CorruptImage where the tables point at impossible places.
+    /// What this layer maps inside `window`, ascending, clipped to `window` and to virtual_size(). Neighbours that
+    /// continue each other in guest and host are one run. Throws CorruptImage where the tables point at impossible
+    /// places.
     virtual std::vector<MapRun> map(ByteRange window) const = 0;
-    /// Guest bytes of `part`, which lies inside one compressed run of map(). Throws CorruptImage where the stream is bad.
+    /// Guest bytes of `part`, which lies inside one compressed run of map(). Throws CorruptImage where the stream is
+    /// bad.
     virtual void read_compressed(const MapRun& run, ByteRange part, std::span<std::byte> buffer) const;
 
     /// Guest bytes that are mapped, in the units of the format and as the host's own tools count them.
     virtual Bytes allocated_size() const = 0;
     /// What the image uses of its device: the end of its last used byte.
     virtual Bytes physical_size() const = 0;
+    /// How it would grow as the target of a merge.
+    virtual TargetShape target_shape() const { return {}; }
 
     /// The change that makes `parent` the parent, or with nullopt makes the image a root. Throws Unsupported where the
     /// format cannot express it (a name that does not fit, a parent of a format it cannot have).
     virtual HeaderEdit relinked(const std::optional<NewParent>& parent) const = 0;
     virtual HeaderEdit with_hidden(bool hidden) const = 0;
 
-    /// Prepares writing into this image, whose device is open for writing and which nobody else uses. Throws Unsupported
-    /// or CorruptImage where the format's rules forbid it (internal snapshots, corrupt bit, refcounts that lie).
-    /// The target keeps a reference to this image's device; this Image must outlive it and is stale once it writes.
+    /// Prepares writing into this image, whose device is open for writing and which nobody else uses. Throws
+    /// Unsupported or CorruptImage where the format's rules forbid it (internal snapshots, corrupt bit, refcounts that
+    /// lie). The target keeps a reference to this image's device; this Image must outlive it and is stale once it
+    /// writes.
     virtual std::unique_ptr<MergeTarget> merge_target(EditLog& log) = 0;
 
     const BlockDevice& device() const { return *device_; }
@@ -101,8 +108,8 @@ private:
     std::unique_ptr<BlockDevice> device_;
 };
 
-/// Opens by the format that the name or the child says; content is never guessed. Throws CorruptImage or Unsupported with
-/// the reason, SystemError where reading fails.
+/// Opens by the format that the name or the child says; content is never guessed. Throws CorruptImage or Unsupported
+/// with the reason, SystemError where reading fails.
 std::unique_ptr<Image> open_image(std::unique_ptr<BlockDevice> device, Format format);
 
 /// By the extension of a file name: .vhd, .qcow2, .raw; nullopt for everything else.

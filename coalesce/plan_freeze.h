@@ -1,0 +1,51 @@
+// Which nodes no step may touch, because of damage, doubt or somebody else's unfinished work near them.
+//
+// What is wrong with one node freezes it, everything that reads through it, everything it may read through, and nothing
+// else: other trees and sibling subtrees go on (INV-5).
+#pragma once
+
+#include "coalesce/plan.h"
+#include "coalesce/plan_index.h"
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace coppice {
+
+class FrozenSet {
+public:
+    /// `facts` may be null: nothing has been checked yet. Linear in the number of nodes.
+    FrozenSet(const PlanIndex& index, const Policy& policy, const std::map<std::string, LayerFacts>* facts);
+
+    bool contains(std::size_t place) const { return cause_[place] != PlanIndex::none; }
+    /// The node itself is what is wrong, rather than one near it.
+    bool is_cause(std::size_t place) const { return contains(place) && causes_[cause_[place]].place == place; }
+    std::string reason(std::size_t place) const { return causes_[cause_[place]].reason; }
+    std::string text(std::size_t place) const;
+
+private:
+    struct Cause {
+        std::size_t place;
+        std::string reason;
+        std::string text;
+    };
+
+    std::optional<Cause> find_cause(std::size_t place, const Policy& policy,
+                                    const std::map<std::string, LayerFacts>* facts) const;
+    void freeze_ancestors(std::size_t place, std::size_t cause);
+    void freeze_descendants(std::size_t place, std::size_t cause);
+    void mark(std::size_t place, std::size_t cause);
+
+    const PlanIndex& index_;
+    std::vector<Cause> causes_;
+    std::vector<std::size_t> cause_;     ///< per node: index into causes_
+    std::vector<bool> ancestors_done_;   ///< the way from here to the root is frozen
+    std::vector<bool> descendants_done_; ///< everything above here is frozen
+};
+
+/// Whether sm has set this leaf aside in the middle of a leaf coalesce.
+bool is_set_aside(const TreeNode& node);
+
+} // namespace coppice

@@ -1,0 +1,194 @@
+#include "coalesce/plan_groups.h"
+
+#include <algorithm>
+#include <deque>
+
+namespace coppice {
+namespace {
+
+constexpr std::size_t none = PlanIndex::none;
+
+std::string describe(const TreeNode& node) {
+    const Opener& opener = node.openers.front();
+    if (opener.pid == 0) return node.uuid + " is locked" + (opener.name.empty() ? "" : " by " + opener.name);
+    return node.uuid + " is open in process " + std::to_string(opener.pid) +
+           (opener.name.empty() ? "" : " (" + opener.name + ")");
+}
+
+class Finder {
+public:
+    Finder(const PlanIndex& index, const FrozenSet& frozen, const Policy& policy, SkipList& skipped)
+        : index_{index}, frozen_{frozen}, policy_{policy}, skipped_{skipped}, gone_(index.size(), false),
+          grouped_(index.size(), false), children_left_(index.size(), 0), open_at_(index.size(), none) {
+        for (std::size_t place = 0; place < index.size(); ++place)
+            children_left_[place] = index.children(place).size();
+        find_openers();
+    }
+
+    Structure find() {
+        explain_frozen();
+        find_garbage();
+        for (std::size_t place = 0; place < index_.size(); ++place)
+            if (may_be_top(place)) find_group(place);
+        explain_neighbours();
+        return std::move(result_);
+    }
+
+private:
+    const TreeNode& node(std::size_t place) const { return index_.node(place); }
+    bool wanted(std::size_t place) const { return policy_.only.empty() || policy_.only.contains(node(place).uuid); }
+
+    /// For each node, somebody in it or above it who has an image open.
+    void find_openers() {
+        for (std::size_t place = 0; place < index_.size(); ++place) {
+            if (node(place).openers.empty()) continue;
+            for (std::size_t at = place; at != none && open_at_[at] == none; at = index_.parent(at))
+                open_at_[at] = place;
+        }
+    }
+
+    void explain_frozen() {
+        for (std::size_t place = 0; place < index_.size(); ++place) {
+            if (!frozen_.contains(place) || !wanted(place)) continue;
+            const std::size_t parent = index_.parent(place);
+            const bool could_take_part = node(place).hidden || (parent != none && node(parent).hidden);
+            const bool is_trouble = frozen_.is_cause(place) && frozen_.reason(place) != "sm-operation";
+            if (could_take_part || is_trouble) skipped_.add(place, frozen_.reason(place), frozen_.text(place));
+        }
+    }
+
+    void find_garbage() {
+        if (!policy_.collect) return;
+        std::deque<std::size_t> childless;
+        for (std::size_t place = 0; place < index_.size(); ++place)
+            if (node(place).hidden && children_left_[place] == 0) childless.push_back(place);
+        while (!childless.empty()) {
+            const std::size_t place = childless.front();
+            childless.pop_front();
+            if (!may_be_collected(place)) continue;
+            result_.garbage.push_back(place);
+            gone_[place] = true;
+            const std::size_t parent = index_.parent(place);
+            if (parent != none && --children_left_[parent] == 0 && node(parent).hidden) childless.push_back(parent);
+        }
+    }
+
+    bool may_be_collected(std::size_t place) {
+        if (frozen_.contains(place) || !wanted(place)) return false;
+        if (!index_.complete()) {
+            skipped_.add(place, "scan-incomplete", "an image that could not be looked at may depend on it");
+            return false;
+        }
+        // Deleting what somebody still reads would free nothing, and would let its parents be deleted under him.
+        if (open_at_[place] != none) {
+            skipped_.add(place, "attached", describe(node(open_at_[place])));
+            return false;
+        }
+        return true;
+    }
+
+    bool may_be_top(std::size_t place) const {
+        if (gone_[place] || frozen_.contains(place)) return false;
+        return !node(place).hidden || children_left_[place] >= 2;
+    }
+
+    void find_group(std::size_t top) {
+        MergeGroup group;
+        group.members.push_back(top);
+        std::size_t parent = index_.parent(top);
+        while (parent != none && !frozen_.contains(parent) && node(parent).hidden && children_left_[parent] == 1) {
+            group.members.push_back(parent);
+            parent = index_.parent(parent);
+        }
+        group.beneath = parent;
+        if (group.members.size() < 2 || std::ranges::none_of(group.members, [&](auto m) { return wanted(m); })) return;
+        group.top = node(top).hidden           ? MergeGroup::Top::hidden
+                    : children_left_[top] == 0 ? MergeGroup::Top::leaf
+                                               : MergeGroup::Top::visible_inner;
+        for (const std::size_t child : index_.children(top))
+            if (!gone_[child]) group.top_children.push_back(child);
+        add_group(std::move(group));
+    }
+
+    void add_group(MergeGroup group) {
+        if (!policy_.coalesce) return skipped_.add(group, "coalesce-disabled", "coalescing is switched off");
+        if (!index_.complete())
+            return skipped_.add(group, "scan-incomplete", "an image that could not be looked at may depend on it");
+        // With one child each, whoever has a member or something above it open is seen at the last member.
+        if (const std::size_t open = open_at_[group.members.back()]; open != none)
+            return skipped_.add(group, "attached", describe(node(open)));
+        if (group.top == MergeGroup::Top::leaf && !leaf_may_take_part(group.members.front())) {
+            group.top_children = {group.members.front()};
+            group.members.erase(group.members.begin());
+            group.top = MergeGroup::Top::hidden;
+            if (group.members.size() < 2) return skipped_.add(group.members.front(), leaf_reason_, leaf_text_);
+            if (std::ranges::none_of(group.members, [&](auto member) { return wanted(member); })) return;
+        }
+        for (const std::size_t member : group.members)
+            grouped_[member] = true;
+        result_.groups.push_back(std::move(group));
+    }
+
+    bool leaf_may_take_part(std::size_t leaf) {
+        const auto refused = policy_.leaf_refused.find(node(leaf).uuid);
+        if (policy_.leaf_coalesce && refused == policy_.leaf_refused.end()) return true;
+        leaf_reason_ = policy_.leaf_coalesce ? refused->second : "leaf-coalesce-disabled";
+        leaf_text_ = leaf_reason_ == "leaf-coalesce-disabled" ? "leaf coalescing is switched off"
+                                                              : "the disk may not be leaf coalesced";
+        skipped_.add(leaf, leaf_reason_, leaf_text_);
+        return false;
+    }
+
+    /// Children that have a parent which they could be merged with, were it not for others.
+    void explain_neighbours() {
+        for (std::size_t place = 0; place < index_.size(); ++place) {
+            const std::size_t parent = index_.parent(place);
+            if (gone_[place] || grouped_[place] || parent == none || frozen_.contains(place) ||
+                frozen_.contains(parent))
+                continue;
+            if (!wanted(place)) continue;
+            if (!node(parent).hidden)
+                skipped_.add(place, "parent-visible", "its parent " + node(parent).uuid + " is a disk of its own");
+            else if (children_left_[parent] >= 2)
+                skipped_.add(place, "siblings",
+                             "its parent " + node(parent).uuid + " has " + std::to_string(children_left_[parent]) +
+                                 " children");
+        }
+    }
+
+    const PlanIndex& index_;
+    const FrozenSet& frozen_;
+    const Policy& policy_;
+    SkipList& skipped_;
+    std::vector<bool> gone_;
+    std::vector<bool> grouped_;
+    std::vector<std::size_t> children_left_;
+    std::vector<std::size_t> open_at_;
+    std::string leaf_reason_;
+    std::string leaf_text_;
+    Structure result_;
+};
+
+} // namespace
+
+void SkipList::add(std::size_t place, std::string reason, std::string text) {
+    skipped_.try_emplace(place, Skipped{index_.node(place).uuid, std::move(reason), std::move(text)});
+}
+
+void SkipList::add(const MergeGroup& group, const std::string& reason, const std::string& text) {
+    for (const std::size_t member : group.members)
+        add(member, reason, text);
+}
+
+std::vector<Skipped> SkipList::list() const {
+    std::vector<Skipped> result;
+    for (const auto& [place, skipped] : skipped_)
+        result.push_back(skipped); // nodes are sorted by uuid
+    return result;
+}
+
+Structure find_structure(const PlanIndex& index, const FrozenSet& frozen, const Policy& policy, SkipList& skipped) {
+    return Finder{index, frozen, policy, skipped}.find();
+}
+
+} // namespace coppice
