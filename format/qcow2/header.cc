@@ -11,7 +11,6 @@ namespace {
 constexpr Bytes first_read = 4_KiB; // holds the header of almost every image, whatever its cluster size
 constexpr std::uint32_t longest_name = 1023;
 constexpr std::size_t longest_format_name = 15;
-constexpr std::uint64_t most_l1_entries = (32ULL << 20) / 8;
 constexpr Bytes largest_refcount_table = 8_MiB;
 constexpr std::uint32_t most_snapshots = 65536;
 constexpr std::uint32_t most_bitmaps = 65535;

@@ -13,6 +13,9 @@
 
 namespace coppice::qcow2 {
 
+/// The largest L1 table that QEMU's programs open: 32 MiB.
+inline constexpr std::uint64_t most_l1_entries = (32ULL << 20) / 8;
+
 struct Extension {
     std::uint32_t type = 0;
     Bytes offset; ///< of its 8-byte head, in the file

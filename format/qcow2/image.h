@@ -1,4 +1,6 @@
-// A QCOW2 image of version 2 or 3.
+// A QCOW2 image of version 2 or 3, with standard or extended L2 entries, deflate or zstd.
+//
+// Opening reads the header only; tables are read when they are asked for, and only a few stay in memory.
 #pragma once
 
 #include "format/image.h"
