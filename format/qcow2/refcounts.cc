@@ -15,7 +15,8 @@ constexpr Bytes page_memory = 8_MiB;
 constexpr Bytes table_chunk = 64_KiB;
 
 void to_native(std::span<std::uint64_t> words) {
-    for (std::uint64_t& word : words) boost::endian::big_to_native_inplace(word);
+    for (std::uint64_t& word : words)
+        boost::endian::big_to_native_inplace(word);
 }
 
 } // namespace
@@ -28,7 +29,8 @@ std::uint64_t decode_refcount(std::span<const std::byte> block, std::uint64_t in
     }
     const std::size_t bytes = std::size_t{1} << (order - 3);
     std::uint64_t value = 0;
-    for (const std::byte byte : block.subspan(index * bytes, bytes)) value = value << 8 | std::to_integer<unsigned>(byte);
+    for (const std::byte byte : block.subspan(index * bytes, bytes))
+        value = value << 8 | std::to_integer<unsigned>(byte);
     return value;
 }
 
@@ -49,8 +51,8 @@ void encode_refcount(std::span<std::byte> block, std::uint64_t index, unsigned o
 Refcounts::Refcounts(BlockDevice& device, const Header& header)
     : device_{device}, cluster_size_{header.cluster_size()}, order_{header.refcount_order},
       largest_{order_ == 6 ? ~std::uint64_t{0} : (std::uint64_t{1} << (1U << order_)) - 1},
-      per_block_{header.refcounts_per_block()}, page_size_{std::min(cluster_size_, largest_page)},
-      per_page_{(page_size_.count() * 8) >> order_},
+      per_block_{header.refcounts_per_block()},
+      page_size_{std::min(cluster_size_, largest_page)}, per_page_{(page_size_.count() * 8) >> order_},
       table_place_{ClusterNumber{header.refcount_table_offset / cluster_size_}, header.refcount_table_clusters} {
     const std::uint64_t entries = (cluster_size_ * header.refcount_table_clusters).count() / 8;
     if (entries > most_table_entries)
@@ -91,7 +93,8 @@ Bytes Refcounts::page_offset(std::uint64_t page) const {
 Refcounts::Page& Refcounts::page(std::uint64_t number) const {
     const auto found = pages_.find(number);
     if (found != pages_.end()) return found->second;
-    if (pages_.size() >= page_memory / page_size_) std::erase_if(pages_, [](const auto& page) { return !page.second.changed; });
+    if (pages_.size() >= page_memory / page_size_)
+        std::erase_if(pages_, [](const auto& page) { return !page.second.changed; });
     Page loaded{std::vector<std::byte>(page_size_.count()), false};
     device_.read_padded(page_offset(number), loaded.bytes);
     return pages_.emplace(number, std::move(loaded)).first->second;
@@ -142,8 +145,10 @@ void Refcounts::write_entries() {
         const std::uint64_t first = entry->first / per_sector * per_sector;
         auto& words = sectors.emplace_back(table_.begin() + static_cast<std::ptrdiff_t>(first),
                                            table_.begin() + static_cast<std::ptrdiff_t>(first + per_sector));
-        for (std::uint64_t& word : words) boost::endian::native_to_big_inplace(word);
-        requests.push_back({cluster_size_ * table_place_.first.count() + Bytes{first * 8}, std::as_bytes(std::span{words})});
+        for (std::uint64_t& word : words)
+            boost::endian::native_to_big_inplace(word);
+        requests.push_back(
+            {cluster_size_ * table_place_.first.count() + Bytes{first * 8}, std::as_bytes(std::span{words})});
         entry = new_entries_.lower_bound(first + per_sector);
     }
     if (!requests.empty()) device_.write(requests);
@@ -151,7 +156,8 @@ void Refcounts::write_entries() {
 }
 
 void Refcounts::extend_table(std::uint64_t entries) {
-    if (entries < table_.size() || entries > most_table_entries) throw std::logic_error{"refcount table of this length"};
+    if (entries < table_.size() || entries > most_table_entries)
+        throw std::logic_error{"refcount table of this length"};
     table_.resize(entries);
 }
 
@@ -162,7 +168,8 @@ void Refcounts::write_table(ClusterRun place) {
         const std::uint64_t count = std::min(chunk, table_.size() - first);
         words.assign(table_.begin() + static_cast<std::ptrdiff_t>(first),
                      table_.begin() + static_cast<std::ptrdiff_t>(first + count));
-        for (std::uint64_t& word : words) boost::endian::native_to_big_inplace(word);
+        for (std::uint64_t& word : words)
+            boost::endian::native_to_big_inplace(word);
         device_.write_at(cluster_size_ * place.first.count() + Bytes{first * 8}, std::as_bytes(std::span{words}));
     }
 }
