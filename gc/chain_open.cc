@@ -331,4 +331,12 @@ NamedImage locate_image(const std::string& path) {
     return result;
 }
 
+std::string file_below(const ChainRoot& root, const NamedImage& image) {
+    const std::string path = (image.directory == "/" ? "" : image.directory) + '/' + image.file;
+    const std::string prefix = root.path() == "/" ? root.path() : root.path() + '/';
+    if (!path.starts_with(prefix))
+        throw Refused{"unsupported-feature", path, "does not lie below the root " + root.path()};
+    return path.substr(prefix.size());
+}
+
 } // namespace coppice

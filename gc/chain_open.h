@@ -94,5 +94,7 @@ struct NamedImage {
 };
 /// Throws NotFound, SystemError, or UsageError where the name tells no format.
 NamedImage locate_image(const std::string& path);
+/// Its name below `root`. Throws Refused where it does not lie there.
+std::string file_below(const ChainRoot& root, const NamedImage& image);
 
 } // namespace coppice

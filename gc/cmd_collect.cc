@@ -1,0 +1,17 @@
+#include "gc/command.h"
+#include "gc/verb_support.h"
+
+namespace coppice {
+
+void describe_collect(boost::program_options::options_description& options) {
+    add_dry_run(options);
+}
+
+ExitStatus run_collect(const Invocation& invocation) {
+    Policy policy;
+    policy.coalesce = false;
+    policy.leaf_coalesce = false;
+    return act_on_sr(invocation, "collect", std::move(policy), MergeOptions{}, std::nullopt);
+}
+
+} // namespace coppice

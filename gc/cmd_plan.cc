@@ -1,0 +1,25 @@
+#include "coalesce/plan_text.h"
+#include "gc/command.h"
+#include "gc/json_output.h"
+#include "gc/verb_support.h"
+
+#include <boost/json.hpp>
+
+#include <iostream>
+
+namespace coppice {
+
+void describe_plan(boost::program_options::options_description&) {}
+
+ExitStatus run_plan(const Invocation& invocation) {
+    const SrLocation sr = the_sr(invocation);
+    Session session{sr, session_options(invocation), Session::Intent::look, "plan"};
+    const Plan plan = session.plan(Policy{});
+    if (invocation.common.json)
+        print_json(std::cout, plan_json(plan));
+    else
+        std::cout << to_text(plan);
+    return ExitStatus::done;
+}
+
+} // namespace coppice

@@ -1,0 +1,47 @@
+// The verbs: one row of a table for each, with its own options and the function that carries it out.
+#pragma once
+
+#include "gc/exit_status.h"
+#include "gc/options.h"
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace coppice {
+
+struct Command {
+    std::string_view name;
+    std::string_view synopsis; ///< what follows the verb on its usage line, without options
+    std::string_view summary;
+    void (*describe)(boost::program_options::options_description& options);
+    /// Results go to standard output, everything else to standard error. Throws UsageError and Error.
+    ExitStatus (*run)(const Invocation& invocation);
+};
+
+/// In the order in which the help lists them.
+std::span<const Command> all_commands();
+const Command* find_command(std::string_view name);
+
+/// Carries out a whole command line, `words` being what follows the program's name, and reports every error in the way
+/// that users may rely on. Never throws.
+ExitStatus run_command_line(const std::vector<std::string>& words);
+
+// One function pair for each verb, in the file cmd_<verb>.cc.
+void describe_tree(boost::program_options::options_description& options);
+ExitStatus run_tree(const Invocation& invocation);
+void describe_plan(boost::program_options::options_description& options);
+ExitStatus run_plan(const Invocation& invocation);
+void describe_run(boost::program_options::options_description& options);
+ExitStatus run_run(const Invocation& invocation);
+void describe_coalesce(boost::program_options::options_description& options);
+ExitStatus run_coalesce(const Invocation& invocation);
+void describe_collect(boost::program_options::options_description& options);
+ExitStatus run_collect(const Invocation& invocation);
+void describe_check(boost::program_options::options_description& options);
+ExitStatus run_check(const Invocation& invocation);
+void describe_read(boost::program_options::options_description& options);
+ExitStatus run_read(const Invocation& invocation);
+
+} // namespace coppice
