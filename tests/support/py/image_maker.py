@@ -77,6 +77,7 @@ class Maker:
     def __init__(self, directory, rng):
         self.directory, self.rng = directory, rng
         self.batch = qemu_maker.Batch(directory, rng)
+        self.snapshots = True  # whether some QCOW2 images get an internal snapshot
         self.pending = []
 
     def path(self, image):
@@ -151,7 +152,7 @@ class Maker:
         qemu_maker.create(self.path(image), first_size, options=options, parent=parent.name if parent else None,
                           parent_format=DRIVERS[parent.format] if parent else None)
         self._queue_content(image, first_size, compressed)
-        snapshot = not narrow and rng.random() < 0.02
+        snapshot = self.snapshots and not narrow and rng.random() < 0.02
         if snapshot:
             image.traits.add("snapshot")
         self.pending.append((image, snapshot))
@@ -186,11 +187,11 @@ class Maker:
     def finish(self):
         self.batch.run()
         for image, snapshot in self.pending:
-            path = self.path(image)
             if snapshot:
-                qemu_maker.run("qemu-img", "snapshot", "-c", "kept", path)
+                qemu_maker.run("qemu-img", "snapshot", "-c", "kept", self.path(image))
+        for image, _ in self.pending:
             if image.stored_parent and image.stored_parent != image.parent.name:
-                qemu_maker.rebase(path, image.stored_parent, DRIVERS[image.parent.format])
+                qemu_maker.rebase(self.path(image), image.stored_parent, DRIVERS[image.parent.format])
         for image, _ in self.pending:
             if image.hidden or self.rng.random() < 0.7:
                 qemu_maker.set_hidden(self.path(image), image.hidden)
