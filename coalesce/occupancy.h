@@ -5,6 +5,7 @@
 #include "format/base/block_device.h"
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -24,6 +25,9 @@ public:
     /// holder where somebody else has the image in use. The device must outlive the claim.
     enum class Purpose { write, read };
     virtual std::unique_ptr<Claim> claim(BlockDevice& device, Purpose purpose) = 0;
+
+    /// Whoever holds a lock that forbids changing the image; asked without taking any lock, so that nobody is disturbed.
+    virtual std::optional<Opener> lock_holder(const BlockDevice& device) = 0;
 
     /// Processes other than this one that have one of the images open; of each image, in the order given.
     /// Throws SystemError where the host cannot be looked through.

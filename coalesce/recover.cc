@@ -67,12 +67,17 @@ void recover_operation(MergeContext& context, const journal::Operation& operatio
 
 } // namespace
 
-Recovery recover(MergeContext& context) {
+Recovery recover_header_edits(MergeContext& context) {
     Recovery recovery;
     for (const RecoveredEdit& edit : recover_edits(context.storage, context.journal, context.occupancy)) {
         if (edit.outcome == RecoveredEdit::Outcome::in_use) recovery.frozen[stem(edit.image)] = edit.text;
         recovery.notes.push_back(edit.image + ": " + edit.text);
     }
+    return recovery;
+}
+
+Recovery recover_operations(MergeContext& context) {
+    Recovery recovery;
     for (const journal::Operation& operation : context.journal.unfinished())
         recover_operation(context, operation, recovery);
     return recovery;

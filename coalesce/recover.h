@@ -17,6 +17,9 @@ struct Recovery {
     std::map<std::string, std::string> frozen;
 };
 
-Recovery recover(MergeContext& context);
+/// First: completes torn headers, so that everything else can read the images.
+Recovery recover_header_edits(MergeContext& context);
+/// After what sm has left on the SR has been replayed: its entries tell the states of an exchange of names apart.
+Recovery recover_operations(MergeContext& context);
 
 } // namespace coppice

@@ -1,0 +1,151 @@
+#include "gc/cycle.h"
+
+#include "coalesce/execute.h"
+#include "coalesce/recover.h"
+#include "format/base/error.h"
+#include "format/base/log.h"
+#include "gc/exit_status.h"
+#include "gc/sm_replay.h"
+
+#include <set>
+
+namespace coppice {
+namespace {
+
+/// A step that failed is not tried again in the same run.
+using Attempt = std::pair<std::string, std::string>;
+
+Attempt attempt_of(const Step& step) {
+    return {step.vdi, step.into.value_or("")};
+}
+
+Policy with_frozen(const Policy& policy, const std::map<std::string, std::string>& frozen) {
+    Policy result = policy;
+    for (const auto& [vdi, text] : frozen)
+        result.sm_operations.insert(vdi);
+    return result;
+}
+
+} // namespace
+
+SrTree Cycle::tree() {
+    SrTree tree = trees_.current();
+    std::vector<FileIdentity> identities;
+    for (const TreeNode& node : tree.nodes)
+        identities.push_back(node.identity);
+    const auto openers = occupancy_.openers(identities);
+    for (std::size_t i = 0; i < tree.nodes.size(); ++i)
+        tree.nodes[i].openers = openers[i];
+    return tree;
+}
+
+void Cycle::find_facts(Observation& seen, const std::string& uuid) {
+    TreeNode& node = *seen.tree.find(uuid);
+    try {
+        auto device = storage_.open(node.file, Access::read_only);
+        if (node.openers.empty())
+            if (const auto holder = occupancy_.lock_holder(*device)) node.openers.push_back(*holder);
+        CheckReport report = check_image(*device, node.format);
+        const auto image = open_image(std::move(device), node.format);
+        seen.facts.emplace(uuid, layer_facts(*image, std::move(report)));
+    } catch (const Error& error) {
+        // Its header was sound a moment ago; its tables are not, or it cannot be read any more.
+        node.state = NodeState::damaged;
+        node.reason = "image-damaged";
+        node.text = error.what();
+    }
+}
+
+Observation Cycle::observe(const Policy& policy) {
+    Observation seen;
+    seen.frozen = frozen_;
+    for (const auto& [vdi, text] : plan_replay(storage_).frozen)
+        seen.frozen.emplace(vdi, text);
+    seen.tree = tree();
+    seen.free = storage_.space().free;
+    for (const std::string& uuid : merge_candidates(seen.tree, with_frozen(policy, seen.frozen)))
+        find_facts(seen, uuid);
+    return seen;
+}
+
+Plan Cycle::plan(const Policy& policy) {
+    const Observation seen = observe(policy);
+    return coppice::plan(seen.tree, seen.facts, seen.free, with_frozen(policy, seen.frozen));
+}
+
+void Cycle::remember(const SrTree& tree) {
+    std::vector<journal::NodeVersion> versions;
+    for (const TreeNode& node : tree.nodes)
+        if (node.state == NodeState::ok)
+            versions.push_back({node.uuid, std::string{to_string(node.format)}, node.parent, node.hidden,
+                                node.virtual_size.count()});
+    journal_->record_tree(versions, tree.complete);
+}
+
+void Cycle::recover(MergeContext& context, Outcome& outcome) {
+    Recovery edits = recover_header_edits(context);
+    frozen_ = edits.frozen;
+    execute_replay(plan_replay(storage_), context);
+    Recovery operations = recover_operations(context);
+    frozen_.merge(operations.frozen);
+    edits.notes.insert(edits.notes.end(), operations.notes.begin(), operations.notes.end());
+    for (const std::string& note : edits.notes) {
+        log::notice("gc", note);
+        journal_->record_event("notice", "", note);
+    }
+    for (StepResult& result : operations.finished) {
+        context.progress.ended(result);
+        outcome.done.push_back(std::move(result));
+    }
+}
+
+void Cycle::act(const Plan& plan, MergeContext& context, Outcome& outcome) {
+    std::set<Attempt> failed;
+    for (const StepResult& result : outcome.failed)
+        failed.insert(attempt_of(result.step));
+    std::size_t index = 0;
+    for (const Step& step : plan.steps) {
+        if (context.stop.stop_requested()) throw StopRequested{};
+        if (failed.contains(attempt_of(step))) continue;
+        context.progress.began(step, index++, plan.steps.size());
+        StepResult result;
+        try {
+            result = execute(step, context);
+        } catch (const Error& error) {
+            const Failure failure = failure_of(error, step.vdi);
+            result.step = step;
+            result.error = failure.text;
+            result.reason = failure.code;
+            log::error("gc", std::string{"step failed: "} + error.what());
+            journal_->record_event("error", step.vdi, error.what());
+        }
+        context.progress.ended(result);
+        (result.error.empty() ? outcome.done : outcome.failed).push_back(std::move(result));
+    }
+}
+
+Outcome Cycle::run(const Policy& policy, const MergeOptions& merge, std::optional<Bytes> rate, Progress& progress,
+                   std::stop_token stop) {
+    if (journal_ == nullptr) throw std::logic_error{"a cycle without a journal only looks"};
+    RateLimit limit{rate};
+    MergeContext context{storage_, *journal_, occupancy_, trees_, progress, limit, stop, merge};
+    Outcome outcome;
+    try {
+        recover(context, outcome);
+        for (;;) {
+            const Observation seen = observe(policy);
+            // Before anything is deleted: if an image becomes unreadable later, its parent is still known.
+            remember(seen.tree);
+            const Plan next = coppice::plan(seen.tree, seen.facts, seen.free, with_frozen(policy, seen.frozen));
+            outcome.skipped = next.skipped;
+            const std::size_t before = outcome.done.size();
+            act(next, context, outcome);
+            if (outcome.done.size() == before) break; // nothing left, or nothing that has not failed
+        }
+    } catch (const StopRequested&) {
+        outcome.stopped = true;
+    }
+    return outcome;
+}
+
+} // namespace coppice
