@@ -164,10 +164,29 @@ private:
             emptied += index_.node(place).physical_size;
             skipped_.remove(place);
         }
-        if (step.into) skipped_.remove(index_.find(*step.into));
+        if (step.into) {
+            skipped_.remove(index_.find(*step.into));
+            follow_renames(step);
+        }
         const Bytes after = free_ + emptied;
         free_ = after > step.space_needed ? after - step.space_needed : 0_B;
         steps_.push_back(std::move(step));
+    }
+
+    /// Neighbours of the group may be called otherwise by now, because of earlier steps of this plan.
+    void follow_renames(Step& step) {
+        if (step.parent_after) step.parent_after = current_name(*step.parent_after);
+        for (std::string& child : step.relinked)
+            child = current_name(child);
+        std::ranges::sort(step.relinked);
+        for (const std::string& vdi : step.emptied)
+            if (vdi != step.survivor) lives_on_as_[vdi] = step.survivor;
+        if (*step.into != step.survivor) lives_on_as_[*step.into] = step.survivor;
+    }
+
+    std::string current_name(const std::string& vdi) const {
+        const auto found = lives_on_as_.find(vdi);
+        return found == lives_on_as_.end() ? vdi : current_name(found->second);
     }
 
     const PlanIndex& index_;
@@ -177,6 +196,7 @@ private:
     std::vector<Pending> pending_;
     Waiting waiting_; ///< groups whose best way did not fit when it was their turn
     std::map<std::size_t, Bytes> least_need_;
+    std::map<std::string, std::string> lives_on_as_; ///< at most two hops: a group has at most two steps
     std::vector<Step> steps_;
 };
 

@@ -12,6 +12,9 @@ std::string state_reason(const TreeNode& node) {
 
 std::string state_text(const TreeNode& node) {
     if (!node.text.empty()) return node.text;
+    if (node.reason == "parent-missing") return "its parent is not on the SR";
+    if (node.reason == "chain-cycle") return "its parents lead back to it";
+    if (!node.reason.empty() && !node.reason.starts_with("image-")) return "the image may not be used";
     return node.state == NodeState::unknown ? "the image cannot be looked at" : "the image is damaged";
 }
 

@@ -50,8 +50,7 @@ private:
     void explain_frozen() {
         for (std::size_t place = 0; place < index_.size(); ++place) {
             if (!frozen_.contains(place) || !wanted(place)) continue;
-            const std::size_t parent = index_.parent(place);
-            const bool could_take_part = node(place).hidden || (parent != none && node(parent).hidden);
+            const bool could_take_part = node(place).hidden || index_.parent(place) != none;
             const bool is_trouble = frozen_.is_cause(place) && frozen_.reason(place) != "sm-operation";
             if (could_take_part || is_trouble) skipped_.add(place, frozen_.reason(place), frozen_.text(place));
         }

@@ -18,10 +18,11 @@ bool may_sit_on(Format child, Format parent) {
 
 GroupPrice::GroupPrice(const PlanIndex& index, const MergeGroup& group,
                        const std::map<std::string, LayerFacts>& all_facts)
-    : index_{index}, group_{group}, size_{index.node(group.members.front()).virtual_size},
+    : index_{index}, group_{group}, size_{index.node(group.members.front()).virtual_size}, qcow2_over_vhd_{false},
       contributes_(group.members.size()) {
     for (const std::size_t place : group.members)
         facts_.push_back(&all_facts.at(index.node(place).uuid));
+    qcow2_over_vhd_ = has_qcow2_over_vhd();
     composite_ = compose(0, count());
     for (const LayerRun& part : composite_)
         if (!part.run.zero) contributes_[part.layer] += part.run.guest.length();
@@ -107,7 +108,7 @@ std::optional<GroupPrice::Refusal> GroupPrice::format_refusal(std::size_t target
     }
     if (beneath() == nullptr) return std::nullopt;
     const Format parent = beneath()->format;
-    const bool as_before = format == Format::qcow2 && parent == Format::vhd && has_qcow2_over_vhd();
+    const bool as_before = format == Format::qcow2 && parent == Format::vhd && qcow2_over_vhd_;
     if (!may_sit_on(format, parent) && !as_before)
         return Refusal{"mixed-formats", name + ", its parent is " + std::string{to_string(parent)}};
     return std::nullopt;

@@ -80,6 +80,7 @@ private:
     std::vector<const LayerFacts*> facts_;
     Bytes size_; ///< of the newest member: what lies behind it nobody sees
     LayerMap composite_;
+    bool qcow2_over_vhd_;            ///< somewhere in the chain as it is
     std::vector<Bytes> contributes_; ///< data bytes per layer that no newer layer covers
 };
 

@@ -1,0 +1,189 @@
+// Rules of the planner that a golden file would not show on its face.
+#include "coalesce/plan_price.h"
+#include "coalesce/plan_text.h"
+#include "tests/coalesce/plan_world.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+namespace coppice {
+namespace {
+
+using test::parse_world;
+
+std::string reason_of(const Plan& plan, const std::string& vdi) {
+    for (const Skipped& skipped : plan.skipped)
+        if (skipped.vdi == vdi) return skipped.reason;
+    return "";
+}
+
+TEST(PlanRules, BytesAreMovedOnceWhenThePathMeetsInTheMiddle) {
+    const Plan plan = parse_world("base hidden vhd size=10G data=0-1G\n"
+                                  " mid hidden vhd size=10G data=1G-5G\n"
+                                  "  leaf vhd size=10G data=512M-1G\n")
+                          .plan();
+    ASSERT_EQ(plan.steps.size(), 2U);
+    EXPECT_EQ(plan.steps[0].direction, Direction::down);
+    EXPECT_EQ(plan.steps[0].into, "mid");
+    EXPECT_EQ(plan.steps[0].survivor, "leaf");
+    EXPECT_EQ(plan.steps[0].parent_after, "base");
+    EXPECT_EQ(plan.steps[1].direction, Direction::up);
+    EXPECT_EQ(plan.steps[1].into, "leaf");
+    EXPECT_EQ(plan.steps[1].parent_after, std::nullopt);
+    EXPECT_EQ(plan.copy_bytes(), 512_MiB + 512_MiB); // the upper half of base is covered by the leaf
+}
+
+TEST(PlanRules, ZerosOfANewerLayerHideDataFromTheBill) {
+    const Plan plan = parse_world("base hidden qcow2 data=0-64M\n leaf qcow2 zero=0-63M\n").plan();
+    ASSERT_EQ(plan.steps.size(), 1U);
+    EXPECT_EQ(plan.steps[0].direction, Direction::down);
+    EXPECT_EQ(plan.steps[0].copy_bytes, 0_B);
+}
+
+TEST(PlanRules, EndOfAShorterLayerHidesOlderData) {
+    const Plan plan = parse_world("policy direction=up\n"
+                                  "base hidden qcow2 size=1G data=0-1G\n"
+                                  " mid hidden qcow2 size=512M\n"
+                                  "  leaf qcow2 size=1G data=0-1M\n")
+                          .plan();
+    ASSERT_EQ(plan.steps.size(), 1U);
+    EXPECT_EQ(plan.steps[0].copy_bytes, 511_MiB);
+}
+
+TEST(PlanRules, VisibleNodeWithChildrenIsOnlyCompletedInPlace) {
+    const std::string world = "base hidden vhd data=0-64M\n snap vhd data=0-1M\n  leaf vhd\n";
+    const Plan plan = parse_world(world).plan();
+    ASSERT_EQ(plan.steps.size(), 1U);
+    EXPECT_EQ(plan.steps[0].into, "snap");
+    EXPECT_EQ(plan.steps[0].direction, Direction::up);
+    EXPECT_EQ(plan.steps[0].kind, StepKind::coalesce);
+    EXPECT_TRUE(parse_world("policy direction=down\n" + world).plan().steps.empty());
+}
+
+TEST(PlanRules, OpenDescendantHoldsTheWholePath) {
+    const Plan plan = parse_world("base hidden vhd\n fork hidden vhd\n  a vhd open=7:qemu\n  b vhd\n").plan();
+    EXPECT_TRUE(plan.steps.empty());
+    EXPECT_EQ(reason_of(plan, "base"), "attached");
+    EXPECT_EQ(reason_of(plan, "fork"), "attached");
+}
+
+TEST(PlanRules, OpenSiblingHoldsNothing) {
+    const Plan plan = parse_world("base hidden vhd\n a hidden vhd\n  a1 vhd\n b vhd open=7:qemu\n").plan();
+    ASSERT_EQ(plan.steps.size(), 1U);
+    EXPECT_EQ(plan.steps[0].parent_after, "base");
+}
+
+TEST(PlanRules, HiddenRawVolumeMayReceiveOrGive) {
+    const std::string lvm = "base hidden raw size=1G data=0-900M\n fork hidden vhd data=0-1M\n  a vhd\n  b vhd\n";
+    const Plan down = parse_world(lvm).plan();
+    ASSERT_EQ(down.steps.size(), 1U);
+    EXPECT_EQ(down.steps[0].into, "base");
+    EXPECT_EQ(down.steps[0].relinked, (std::vector<std::string>{"a", "b"}));
+    const Plan up = parse_world("policy direction=up\n" + lvm).plan();
+    ASSERT_EQ(up.steps.size(), 1U);
+    EXPECT_EQ(up.steps[0].into, "fork");
+    EXPECT_EQ(up.steps[0].parent_after, std::nullopt);
+}
+
+TEST(PlanRules, Qcow2ChildNeverGetsAVhdParent) {
+    const Plan plan = parse_world("base hidden vhd data=0-900M\n"
+                                  " fork hidden qcow2 data=0-1M\n"
+                                  "  a qcow2\n"
+                                  "  b qcow2\n")
+                          .plan();
+    ASSERT_EQ(plan.steps.size(), 1U);
+    EXPECT_EQ(plan.steps[0].into, "fork");
+}
+
+TEST(PlanRules, NameSetAsideBySmStopsTheLeafToo) {
+    const Plan plan = parse_world("OLD_leaf vhd\nbase hidden vhd\n leaf vhd\n").plan();
+    EXPECT_TRUE(plan.steps.empty());
+    EXPECT_EQ(reason_of(plan, "leaf"), "sm-operation");
+}
+
+TEST(PlanRules, LeafMayBeRefusedByItself) {
+    const Plan plan =
+        parse_world("policy refuse=leaf,reset-on-boot\nbase hidden vhd\n mid hidden vhd\n  leaf vhd\n").plan();
+    ASSERT_EQ(plan.steps.size(), 1U);
+    EXPECT_EQ(plan.steps[0].kind, StepKind::coalesce);
+    EXPECT_EQ(reason_of(plan, "leaf"), "reset-on-boot");
+}
+
+TEST(PlanRules, CandidatesAreExactlyWhatIsPriced) {
+    const auto world = parse_world("base hidden vhd\n a hidden vhd\n  a1 vhd\n b vhd open=7:qemu\nsingle vhd\n");
+    EXPECT_EQ(merge_candidates(world.tree, world.policy), (std::vector<std::string>{"a", "a1"}));
+}
+
+TEST(PlanRules, MissingFactsAreDoubt) {
+    auto world = parse_world("base hidden vhd\n leaf vhd\n");
+    world.facts.erase("base");
+    const Plan plan = world.plan();
+    EXPECT_TRUE(plan.steps.empty());
+    EXPECT_EQ(reason_of(plan, "leaf"), "image-unknown");
+}
+
+TEST(Growth, CountsUnitsOnceAndTablesTouched) {
+    const TargetShape qcow2 = test::shape_of(Format::qcow2);
+    const GuestMap into{{{0_B, 64_KiB}}};
+    const Growth target{qcow2, into, 4_GiB, 4_GiB, 0_B};
+    EXPECT_EQ(growth(target, {{{0_B, 64_KiB}}}), 0_B);
+    // One more cluster under a table that exists, two under one that does not.
+    const Bytes cluster = 64_KiB + 2_B;
+    EXPECT_EQ(growth(target, {{{1_MiB, 1_MiB + 1_B}}, {{1_GiB, 1_GiB + 65_KiB}}}), 4 * cluster + 128_KiB);
+}
+
+TEST(Growth, CompressedClustersAreReplaced) {
+    const GuestMap into{{{0_B, 64_KiB}, false, true}};
+    const Growth target{test::shape_of(Format::qcow2), into, 4_GiB, 4_GiB, 0_B};
+    EXPECT_EQ(growth(target, {{{0_B, 64_KiB}}}), 64_KiB + 2_B + 128_KiB);
+}
+
+TEST(Growth, ZerosTakeRoomOnlyWhereSomethingLiesBeneath) {
+    const TargetShape vhd = test::shape_of(Format::vhd);
+    const GuestMap zeros{{{0_B, 4_MiB}, true}};
+    EXPECT_EQ(growth({vhd, {}, 1_GiB, 1_GiB, 0_B}, zeros), 0_B);
+    EXPECT_EQ(growth({vhd, {}, 1_GiB, 1_GiB, 2_MiB}, zeros), 2_MiB + 4_KiB);
+}
+
+TEST(PlanText, SizesAreReadable) {
+    EXPECT_EQ(human_size(0_B), "0 B");
+    EXPECT_EQ(human_size(1023_B), "1023 B");
+    EXPECT_EQ(human_size(1536_B), "1.5 KiB");
+    EXPECT_EQ(human_size(2040_GiB), "1.9 TiB");
+    EXPECT_EQ(human_size(150_MiB), "150 MiB");
+    EXPECT_EQ(human_size(Bytes{~0ULL}), "15.9 EiB");
+}
+
+TEST(PlanScale, HundredThousandNodesInASecond) {
+    const auto seconds = [](const SrTree& tree) {
+        std::map<std::string, LayerFacts> facts;
+        for (const TreeNode& node : tree.nodes)
+            facts[node.uuid] = {{{{0_B, 1_MiB}}}, test::shape_of(Format::vhd), {}};
+        const auto began = std::chrono::steady_clock::now();
+        EXPECT_FALSE(plan(tree, facts, 1_TiB, {}).steps.empty());
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    };
+    const auto name = [](std::size_t number) { return "node" + std::to_string(1000000 + number); };
+    SrTree chain;
+    SrTree bushes;
+    for (std::size_t number = 0; number < 100000; ++number) {
+        TreeNode node;
+        node.uuid = name(number);
+        node.format = Format::vhd;
+        node.virtual_size = 1_GiB;
+        node.physical_size = 4_MiB;
+        node.hidden = number != 99999;
+        if (number > 0) node.parent = name(number - 1);
+        chain.nodes.push_back(node);
+        node.hidden = number % 4 != 3;
+        if (number % 4 == 0) node.parent = std::nullopt;
+        bushes.nodes.push_back(node);
+    }
+    EXPECT_LT(seconds(chain), 10); // far above what it takes, for slow and instrumented builds
+    EXPECT_LT(seconds(bushes), 10);
+}
+
+} // namespace
+} // namespace coppice
