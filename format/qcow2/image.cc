@@ -1,12 +1,12 @@
 #include "format/qcow2/image.h"
 
 #include "format/base/error.h"
-#include "format/merge_target.h"
 #include "format/qcow2/compressed.h"
 #include "format/qcow2/header_edit.h"
 #include "format/qcow2/image_end.h"
 #include "format/qcow2/l2_entry.h"
 #include "format/qcow2/layer.h"
+#include "format/qcow2/target.h"
 
 #include <algorithm>
 #include <bit>
@@ -93,7 +93,7 @@ public:
         return relink_edit(device(), header(), parent);
     }
     HeaderEdit with_hidden(bool hidden) const override { return hidden_edit(device(), header(), hidden); }
-    std::unique_ptr<MergeTarget> merge_target(EditLog&) override { throw Unsupported{name(), "merging into it"}; }
+    std::unique_ptr<MergeTarget> merge_target(EditLog& log) override { return qcow2::merge_target(device(), log); }
 
 private:
     struct Decompressed {
