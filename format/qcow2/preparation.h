@@ -6,7 +6,7 @@
 #pragma once
 
 #include "format/base/header_edit.h"
-#include "format/qcow2/header.h"
+#include "format/qcow2/count_audit.h"
 
 namespace coppice::qcow2 {
 
@@ -21,6 +21,7 @@ private:
     BlockDevice& device_;
     EditLog& log_;
     Header header_;
+    CountAudit audit_;
 };
 
 } // namespace coppice::qcow2

@@ -117,7 +117,7 @@ TargetWorld::TargetWorld(const Geometry& shape, Bytes target_size, Bytes base_si
     file->bytes = read_whole(directory_.path() / "target.qcow2");
     file->inode = 77;
     file->flush();
-    source_bytes = random_bytes(std::max(target_size, base_size).count() * 2, random);
+    source_bytes = random_bytes(std::max(target_size, base_size).count() * 3, random);
     source = memory_device(source_bytes, "source");
 }
 
