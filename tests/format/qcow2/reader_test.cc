@@ -96,7 +96,10 @@ TEST_P(StoredQcow2, ReadsAsTheManifestSays) {
         const OpenChain chain{directory.path(), file};
         const Image& image = chain.top();
         EXPECT_EQ(image.virtual_size(), Bytes{*number(node, "virtual_size")});
-        EXPECT_EQ(image.allocated_size(), Bytes{*number(node, "cluster_allocated_bytes")});
+        // The host's tools give up on compressed clusters.
+        if (const auto allocated = number(node, "cluster_allocated_bytes")) {
+            EXPECT_EQ(image.allocated_size(), Bytes{*allocated});
+        }
         EXPECT_EQ(image.physical_size(), Bytes{*number(node, "file_size")});
         const auto [data, zero] = mapped(image);
         EXPECT_EQ(data, Bytes{*number(node, "layer_data_bytes")});

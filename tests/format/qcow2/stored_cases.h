@@ -2,7 +2,7 @@
 #pragma once
 
 #include "format/image.h"
-#include "tests/support/fixtures.h"
+#include "tests/support/stored_images.h"
 
 #include <boost/json.hpp>
 

@@ -4,7 +4,7 @@
 
 #include "format/chain.h"
 #include "format/merge_target.h"
-#include "tests/support/fixtures.h"
+#include "tests/support/stored_images.h"
 #include "tests/support/memory_device.h"
 
 #include <functional>
