@@ -47,7 +47,7 @@ Bytes Plan::space_freed() const {
 
 std::vector<std::string> merge_candidates(const SrTree& tree, const Policy& policy) {
     const PlanIndex index{tree};
-    const FrozenSet frozen{index, policy, nullptr};
+    const FrozenSet frozen{index, policy, {}};
     SkipList ignored{index};
     std::vector<std::string> result;
     for (const MergeGroup& group : find_structure(index, frozen, policy, ignored).groups)
@@ -236,11 +236,22 @@ std::vector<Pending> price_groups(const PlanIndex& index, const std::vector<Merg
     return result;
 }
 
+/// Only of candidates: what nobody wants to merge may be as it likes, and further facts do not change a plan.
+FrozenSet::Refused refused_candidates(const SrTree& tree, const std::map<std::string, LayerFacts>& facts,
+                                      const Policy& policy) {
+    FrozenSet::Refused result;
+    for (const std::string& vdi : merge_candidates(tree, policy)) {
+        const auto found = facts.find(vdi);
+        if (found != facts.end() && !found->second.check.mergeable) result.emplace(vdi, found->second.check);
+    }
+    return result;
+}
+
 } // namespace
 
 Plan plan(const SrTree& tree, const std::map<std::string, LayerFacts>& facts, Bytes free_space, const Policy& policy) {
     const PlanIndex index{tree};
-    const FrozenSet frozen{index, policy, &facts};
+    const FrozenSet frozen{index, policy, refused_candidates(tree, facts, policy)};
     SkipList skipped{index};
     const Structure structure = find_structure(index, frozen, policy, skipped);
     auto pending = price_groups(index, structure.groups, facts, policy, skipped);

@@ -29,11 +29,11 @@ bool is_set_aside(const TreeNode& node) {
     return node.uuid.starts_with(set_aside_prefix);
 }
 
-FrozenSet::FrozenSet(const PlanIndex& index, const Policy& policy, const std::map<std::string, LayerFacts>* facts)
+FrozenSet::FrozenSet(const PlanIndex& index, const Policy& policy, const Refused& refused)
     : index_{index}, cause_(index.size(), PlanIndex::none), ancestors_done_(index.size(), false),
       descendants_done_(index.size(), false) {
     for (std::size_t place = 0; place < index.size(); ++place) {
-        auto cause = find_cause(place, policy, facts);
+        auto cause = find_cause(place, policy, refused);
         if (!cause) continue;
         cause_[place] = causes_.size(); // its own trouble explains a node better than that of a relative
         causes_.push_back(std::move(*cause));
@@ -48,7 +48,7 @@ FrozenSet::FrozenSet(const PlanIndex& index, const Policy& policy, const std::ma
 }
 
 std::optional<FrozenSet::Cause> FrozenSet::find_cause(std::size_t place, const Policy& policy,
-                                                      const std::map<std::string, LayerFacts>* facts) const {
+                                                      const Refused& refused) const {
     const TreeNode& node = index_.node(place);
     if (node.state != NodeState::ok || !node.reason.empty()) return Cause{place, state_reason(node), state_text(node)};
     if (index_.on_cycle(place)) return Cause{place, "chain-cycle", "its parents lead back to it"};
@@ -61,10 +61,9 @@ std::optional<FrozenSet::Cause> FrozenSet::find_cause(std::size_t place, const P
     // The leaf itself may be half renamed as long as its former self is there.
     if (index_.find(std::string{set_aside_prefix} + node.uuid) != PlanIndex::none)
         return Cause{place, "sm-operation", "a leaf coalesce of sm has not been finished"};
-    if (facts == nullptr) return std::nullopt;
-    const auto found = facts->find(node.uuid);
-    if (found == facts->end() || found->second.check.mergeable) return std::nullopt;
-    const CheckReport& check = found->second.check;
+    const auto found = refused.find(node.uuid);
+    if (found == refused.end()) return std::nullopt;
+    const CheckReport& check = found->second;
     return Cause{place, check.reason.empty() ? "image-damaged" : check.reason, check_text(check)};
 }
 

@@ -16,8 +16,11 @@ namespace coppice {
 
 class FrozenSet {
 public:
-    /// `facts` may be null: nothing has been checked yet. Linear in the number of nodes.
-    FrozenSet(const PlanIndex& index, const Policy& policy, const std::map<std::string, LayerFacts>* facts);
+    /// Reports by which merge candidates may not be merged, by uuid.
+    using Refused = std::map<std::string, CheckReport>;
+
+    /// Linear in the number of nodes.
+    FrozenSet(const PlanIndex& index, const Policy& policy, const Refused& refused);
 
     bool contains(std::size_t place) const { return cause_[place] != PlanIndex::none; }
     /// The node itself is what is wrong, rather than one near it.
@@ -32,8 +35,7 @@ private:
         std::string text;
     };
 
-    std::optional<Cause> find_cause(std::size_t place, const Policy& policy,
-                                    const std::map<std::string, LayerFacts>* facts) const;
+    std::optional<Cause> find_cause(std::size_t place, const Policy& policy, const Refused& refused) const;
     void freeze_ancestors(std::size_t place, std::size_t cause);
     void freeze_descendants(std::size_t place, std::size_t cause);
     void mark(std::size_t place, std::size_t cause);

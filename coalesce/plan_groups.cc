@@ -28,6 +28,7 @@ public:
     Structure find() {
         explain_frozen();
         find_garbage();
+        explain_below_kept();
         for (std::size_t place = 0; place < index_.size(); ++place)
             if (may_be_top(place)) find_group(place);
         explain_neighbours();
@@ -75,15 +76,31 @@ private:
     bool may_be_collected(std::size_t place) {
         if (frozen_.contains(place) || !wanted(place)) return false;
         if (!index_.complete()) {
-            skipped_.add(place, "scan-incomplete", "an image that could not be looked at may depend on it");
+            keep_garbage(place, "scan-incomplete", "an image that could not be looked at may depend on it");
             return false;
         }
         // Deleting what somebody still reads would free nothing, and would let its parents be deleted under him.
         if (open_at_[place] != none) {
-            skipped_.add(place, "attached", describe(node(open_at_[place])));
+            keep_garbage(place, "attached", describe(node(open_at_[place])));
             return false;
         }
         return true;
+    }
+
+    void keep_garbage(std::size_t place, const std::string& reason, const std::string& text) {
+        skipped_.add(place, reason, text);
+        kept_.push_back({place, {node(place).uuid, reason, text}});
+    }
+
+    /// What is only there for a piece of garbage stays with it.
+    void explain_below_kept() {
+        for (const auto& [garbage, why] : kept_) {
+            std::size_t place = index_.parent(garbage);
+            while (place != none && node(place).hidden && children_left_[place] == 1 && !frozen_.contains(place)) {
+                skipped_.add(place, why.reason, why.text);
+                place = index_.parent(place);
+            }
+        }
     }
 
     bool may_be_top(std::size_t place) const {
@@ -142,16 +159,16 @@ private:
     void explain_neighbours() {
         for (std::size_t place = 0; place < index_.size(); ++place) {
             const std::size_t parent = index_.parent(place);
-            if (gone_[place] || grouped_[place] || parent == none || frozen_.contains(place) ||
-                frozen_.contains(parent))
+            if (gone_[place] || grouped_[place] || parent == none || frozen_.contains(place) || !wanted(place))
                 continue;
-            if (!wanted(place)) continue;
+            const std::string its_parent = "its parent " + node(parent).uuid;
             if (!node(parent).hidden)
-                skipped_.add(place, "parent-visible", "its parent " + node(parent).uuid + " is a disk of its own");
+                skipped_.add(place, "parent-visible", its_parent + " is a disk of its own");
             else if (children_left_[parent] >= 2)
                 skipped_.add(place, "siblings",
-                             "its parent " + node(parent).uuid + " has " + std::to_string(children_left_[parent]) +
-                                 " children");
+                             its_parent + " has " + std::to_string(children_left_[parent]) + " children");
+            else if (frozen_.contains(parent))
+                skipped_.add(place, frozen_.reason(parent), its_parent + ": " + frozen_.text(parent));
         }
     }
 
@@ -163,6 +180,7 @@ private:
     std::vector<bool> grouped_;
     std::vector<std::size_t> children_left_;
     std::vector<std::size_t> open_at_;
+    std::vector<std::pair<std::size_t, Skipped>> kept_; ///< garbage that has to stay
     std::string leaf_reason_;
     std::string leaf_text_;
     Structure result_;
