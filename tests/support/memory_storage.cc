@@ -1,0 +1,127 @@
+#include "tests/support/memory_storage.h"
+
+#include "format/base/error.h"
+
+#include <atomic>
+#include <cstring>
+
+namespace coppice::test {
+namespace {
+
+std::shared_ptr<MemoryFile> new_file(std::vector<std::byte> bytes) {
+    static std::atomic<std::uint64_t> next_inode{1'000'000};
+    auto file = std::make_shared<MemoryFile>();
+    file->bytes = std::move(bytes);
+    file->inode = next_inode++;
+    file->flush();
+    return file;
+}
+
+[[noreturn]] void fail(const std::string& attempt, const std::string& name, std::errc cause) {
+    throw SystemError{attempt, name, std::make_error_code(cause)};
+}
+
+} // namespace
+
+void MemoryStorage::change() {
+    if (power_ != nullptr) power_->change();
+    history_.push_back(names_);
+}
+
+std::shared_ptr<MemoryFile> MemoryStorage::file(const std::string& name) const {
+    const auto place = names_.find(name);
+    if (place == names_.end()) throw NotFound{name, name_};
+    if (place->second == nullptr) throw Refused{"image-damaged", name, "is a symbolic link, which is never followed"};
+    return place->second;
+}
+
+std::vector<StorageEntry> MemoryStorage::list() const {
+    const std::lock_guard lock{mutex_};
+    std::vector<StorageEntry> entries;
+    for (const auto& [name, file] : names_)
+        entries.push_back({name, file ? StorageEntry::Kind::file : StorageEntry::Kind::symbolic_link});
+    return entries;
+}
+
+bool MemoryStorage::exists(const std::string& name) const {
+    const std::lock_guard lock{mutex_};
+    return names_.contains(name);
+}
+
+std::unique_ptr<BlockDevice> MemoryStorage::open(const std::string& name, Access) {
+    const std::lock_guard lock{mutex_};
+    if (const auto place = refused_.find(name); place != refused_.end()) fail("open", name, place->second);
+    if (vanishing_.erase(name) != 0) names_.erase(name);
+    return std::make_unique<MemoryDevice>(file(name), name, power_);
+}
+
+std::unique_ptr<BlockDevice> MemoryStorage::create(const std::string& name) {
+    const std::lock_guard lock{mutex_};
+    if (names_.contains(name)) fail("create", name, std::errc::file_exists);
+    change();
+    names_[name] = new_file({});
+    return std::make_unique<MemoryDevice>(names_[name], name, power_);
+}
+
+void MemoryStorage::rename(const std::string& from, const std::string& to) {
+    const std::lock_guard lock{mutex_};
+    if (!names_.contains(from)) fail("rename to " + to, from, std::errc::no_such_file_or_directory);
+    if (names_.contains(to)) fail("rename to " + to, from, std::errc::file_exists);
+    change();
+    names_[to] = names_[from];
+    names_.erase(from);
+}
+
+void MemoryStorage::remove(const std::string& name) {
+    const std::lock_guard lock{mutex_};
+    if (!names_.contains(name)) fail("remove", name, std::errc::no_such_file_or_directory);
+    change();
+    names_.erase(name);
+}
+
+void MemoryStorage::sync() {
+    const std::lock_guard lock{mutex_};
+    if (power_ != nullptr) power_->change();
+    history_.clear();
+}
+
+void MemoryStorage::lose_power(Unsynced unsynced, std::mt19937_64& random) {
+    history_.push_back(names_);
+    if (unsynced == Unsynced::lost) names_ = history_.front();
+    if (unsynced == Unsynced::torn) names_ = history_[random() % history_.size()];
+    history_.clear();
+    for (const auto& [name, file] : names_)
+        if (file) file->lose_power(unsynced, random);
+}
+
+void MemoryStorage::put(const std::string& name, std::vector<std::byte> bytes) {
+    names_[name] = new_file(std::move(bytes));
+}
+
+void MemoryStorage::put_text(const std::string& name, std::string_view text) {
+    const auto bytes = std::as_bytes(std::span{text});
+    put(name, {bytes.begin(), bytes.end()});
+}
+
+void MemoryStorage::put_link(const std::string& name) {
+    names_[name] = nullptr;
+}
+
+std::vector<std::string> MemoryStorage::names() const {
+    std::vector<std::string> result;
+    for (const auto& [name, file] : names_)
+        result.push_back(name);
+    return result;
+}
+
+std::unique_ptr<MemoryStorage> MemoryStorage::copy(PowerSupply* power) const {
+    auto result = std::make_unique<MemoryStorage>(power);
+    for (const auto& [name, file] : names_)
+        if (file)
+            result->put(name, file->bytes);
+        else
+            result->put_link(name);
+    return result;
+}
+
+} // namespace coppice::test
