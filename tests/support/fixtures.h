@@ -1,52 +1,47 @@
-// Stored images for tests: tests/data/<format>/<case>/*.zst, unpacked into a directory of their own; and what tests
-// need to compare guest bytes.
+// Images made by other programs, kept compressed in tests/data with a manifest of what every reader must find in them.
 #pragma once
 
-#include <array>
+#include "format/guest_view.h"
+
 #include <cstddef>
-#include <filesystem>
-#include <memory>
-#include <span>
+#include <cstdint>
+#include <optional>
 #include <string>
-#include <string_view>
+#include <vector>
 
 namespace coppice::test {
 
-/// Removed with everything in it.
-class TemporaryDirectory {
-public:
-    TemporaryDirectory();
-    TemporaryDirectory(TemporaryDirectory&& other) noexcept : path_{std::move(other.path_)} { other.path_.clear(); }
-    TemporaryDirectory& operator=(TemporaryDirectory&&) = delete;
-    ~TemporaryDirectory();
+/// One file of a manifest. What the manifest does not say is unset.
+struct Fixture {
+    struct Range {
+        std::uint64_t offset = 0;
+        std::uint64_t length = 0;
+        std::string sha256;
+    };
 
-    const std::filesystem::path& path() const { return path_; }
-
-private:
-    std::filesystem::path path_;
+    std::string name; ///< case
+    std::string file; ///< path below the case's folder
+    bool sound = false;
+    std::optional<std::uint64_t> virtual_size;
+    std::optional<std::string> guest_sha256; ///< of the whole disk with its parents
+    std::vector<Range> guest_ranges;         ///< parts of a disk that is too large to hash
+    std::optional<std::string> uuid;
+    std::optional<bool> hidden;
+    std::optional<std::string> type;
+    std::vector<std::uint64_t> allocated_blocks;
+    std::optional<std::uint64_t> physical_size; ///< as the format's own tool tells it
+    std::string chain_reason;                   ///< why the chain above a sound file cannot be used
+    std::string sound_note;
 };
 
-/// The tests/data directory of the source tree.
-std::filesystem::path data_directory();
+/// `format` is a folder of tests/data that has a manifest: "vhd".
+std::vector<Fixture> fixtures(const std::string& format);
+/// The unpacked bytes of a fixture's file; `path` is "case/file" below tests/data/`format`.
+std::vector<std::byte> unpack_fixture(const std::string& format, const std::string& path);
+bool fixture_exists(const std::string& format, const std::string& path);
 
-/// All files of tests/data/<format>/<name>, uncompressed and sparse, with their names and subdirectories. Throws
-/// std::runtime_error where the case does not exist.
-TemporaryDirectory unpack(std::string_view format, std::string_view name);
-
-/// Of bytes that come piece by piece.
-class Sha256 {
-public:
-    Sha256();
-    ~Sha256();
-    void add(std::span<const std::byte> bytes);
-    /// Lower case hexadecimal. The object is used up.
-    std::string hex();
-
-private:
-    struct State;
-    std::unique_ptr<State> state_;
-};
-
-std::string sha256(std::span<const std::byte> bytes);
+/// Lower-case hexadecimal SHA-256 of the guest's bytes.
+std::string sha256(const GuestView& view, std::uint64_t offset, std::uint64_t length);
+std::string sha256(const GuestView& view);
 
 } // namespace coppice::test
