@@ -2,6 +2,7 @@
 
 #include "format/base/error.h"
 
+#include <optional>
 #include <utility>
 
 namespace coppice {
@@ -10,6 +11,37 @@ namespace {
 // Bounds the number of runs that one call of map() returns, however fragmented the image is.
 constexpr Bytes map_window = 256_MiB;
 constexpr Bytes last_offset{~0ULL};
+
+/// Collects runs, exactly as long as there are not too many.
+class MapBuilder {
+public:
+    MapBuilder(Bytes size, std::size_t most_runs) : size_{size}, most_runs_{most_runs} {}
+
+    void add(GuestRun run) {
+        if (granule_) {
+            const Bytes begin = round_down(run.guest.begin, *granule_);
+            const Bytes end = std::min(size_, round_up(run.guest.end, *granule_));
+            run = {{map_.empty() ? begin : std::max(begin, map_.back().guest.end), end}};
+            if (run.guest.begin >= run.guest.end) return;
+        }
+        append(map_, run);
+        while (map_.size() > most_runs_)
+            coarsen();
+    }
+    GuestMap take() { return std::move(map_); }
+
+private:
+    void coarsen() {
+        granule_ = granule_ ? 2 * *granule_ : 4_KiB;
+        map_ = coarsened(map_, *granule_);
+        map_.back().guest.end = std::min(map_.back().guest.end, size_);
+    }
+
+    Bytes size_;
+    std::size_t most_runs_;
+    std::optional<Bytes> granule_;
+    GuestMap map_;
+};
 
 Bytes end_of_window(Bytes from, Bytes size) {
     return size - from > map_window ? from + map_window : size;
@@ -29,22 +61,28 @@ void append(GuestMap& map, GuestRun run) {
     map.push_back(run);
 }
 
-LayerFacts layer_facts(const Image& image, CheckReport check) {
+LayerFacts layer_facts(const Image& image, CheckReport check, std::size_t most_runs) {
     LayerFacts facts{{}, image.target_shape(), std::move(check)};
+    // Nobody asks what it maps, and a hostile map may be endless: one table under a million entries.
+    if (!facts.check.mergeable) return facts;
     const Bytes size = image.virtual_size();
+    MapBuilder map{size, most_runs};
     Bytes at;
+    Bytes covered; // end of the last run
     while (at < size) {
         const auto next = image.next_mapped(at);
         if (!next || *next >= size) break;
         if (*next < at) throw CorruptImage{image.name(), "the map goes backwards"};
         const ByteRange window{*next, end_of_window(*next, size)};
         for (const MapRun& run : image.map(window)) {
-            if (!window.contains(run.guest) || (!facts.map.empty() && run.guest.begin < facts.map.back().guest.end))
+            if (!window.contains(run.guest) || run.guest.begin < covered)
                 throw CorruptImage{image.name(), "runs of the map overlap"};
-            append(facts.map, {run.guest, run.content == Content::zero, run.content == Content::compressed});
+            covered = run.guest.end;
+            map.add({run.guest, run.content == Content::zero, run.content == Content::compressed});
         }
         at = window.end;
     }
+    facts.map = map.take();
     return facts;
 }
 

@@ -28,8 +28,13 @@ struct LayerFacts {
     CheckReport check;
 };
 
-/// Reads the maps of `image` and describes it. Throws CorruptImage where a map contradicts itself.
-LayerFacts layer_facts(const Image& image, CheckReport check);
+/// Reads the maps of `image` and describes it; of an image that `check` keeps from merges only the shape. Throws
+/// CorruptImage where a map contradicts itself.
+///
+/// A map of more than `most_runs` runs is rounded outwards to coarser and coarser multiples, and counts as data. Bytes
+/// to copy are an estimate then. What a target grows by is still bounded as long as the multiple is no larger than the
+/// target's unit, which half a million runs guarantee for every VHD.
+LayerFacts layer_facts(const Image& image, CheckReport check, std::size_t most_runs = 512 * 1024);
 
 /// What `newer` over `older` maps, with `newer` clipped at `newer_size`: behind it and below `end`, zeros.
 GuestMap overlay(const GuestMap& newer, Bytes newer_size, const GuestMap& older, Bytes end);

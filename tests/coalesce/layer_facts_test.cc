@@ -172,6 +172,25 @@ TEST(LayerFacts, EmptyStretchesCostNothing) {
     EXPECT_LT(image.calls, 5000U);
 }
 
+TEST(LayerFacts, TooManyRunsAreRoundedOutwards) {
+    std::vector<MapRun> runs;
+    for (std::uint64_t number = 0; number < 1000; ++number)
+        runs.push_back({ByteRange::at(number * 16_KiB, 512_B), Content::data, 0_B});
+    const ScriptedImage image{16_MiB, runs};
+    const GuestMap exact = layer_facts(image, {}).map;
+    EXPECT_EQ(exact.size(), 1000U);
+    const GuestMap rounded = layer_facts(image, {}, 100).map;
+    EXPECT_LE(rounded.size(), 100U);
+    EXPECT_TRUE(without(exact, rounded).empty());
+    EXPECT_LE(rounded.back().guest.end, 16_MiB);
+}
+
+TEST(LayerFacts, MapOfWhatMayNotBeMergedIsNotRead) {
+    const ScriptedImage image{16_MiB, {{{0_B, 2_MiB}, Content::data, 0_B}}};
+    EXPECT_TRUE(layer_facts(image, {Verdict::corrupt, true, false, "image-damaged", {}}).map.empty());
+    EXPECT_EQ(image.calls, 0U);
+}
+
 TEST(LayerFacts, OverlappingRunsAreRefused) {
     const ScriptedImage image{16_MiB, {{{0_B, 2_MiB}, Content::data, 0_B}, {{1_MiB, 3_MiB}, Content::data, 0_B}}};
     EXPECT_THROW(layer_facts(image, {}), CorruptImage);
