@@ -216,6 +216,10 @@ void MetadataWalk::count(ReferenceCounts& counts) {
         if (block != 0) add_area(counts, Owner::refcounts, {Bytes{block}, cluster_size_});
     for (const Area& area : tables_)
         add_area(counts, Owner::tables, area);
+    for (const Area& table : bitmap_tables_) {
+        add_area(counts, Owner::tables, table);
+        count_bitmap(counts, table);
+    }
     for (const std::uint64_t entry : layer_.l1_table()) {
         const Bytes table{entry & disk::offset_mask};
         if (table == 0_B || !possible_cluster(table)) continue;
