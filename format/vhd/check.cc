@@ -123,7 +123,7 @@ void Checker::check_locators() {
 }
 
 void Checker::check_blocks() {
-    const Bytes metadata = metadata_end(*layout_, batmap_.batmap, *header_);
+    const Bytes metadata = metadata_end(*layout_, batmap_.batmap, *header_, device_.size());
     for (const BlockFault& fault :
          find_block_faults(*bat_, *layout_, metadata, footers_.data_limit(device_), most_faults)) {
         const Bytes place = to_bytes(Sectors{(*bat_)[fault.block]});

@@ -132,7 +132,8 @@ Bytes DynamicImage::allocated_size() const {
 
 Bytes DynamicImage::physical_size() const {
     const ReadBatmap batmap = read_batmap(device(), headers_.footer, layout());
-    return data_end(layout(), bat(), metadata_end(layout(), batmap.batmap, *headers_.header)) + footer_size;
+    return data_end(layout(), bat(), metadata_end(layout(), batmap.batmap, *headers_.header, device().size())) +
+           footer_size;
 }
 
 TargetShape DynamicImage::target_shape() const {

@@ -23,6 +23,10 @@ ByteRange place_of(const disk::ParentLocator& locator) {
     return ByteRange::at(offset, space);
 }
 
+bool in_use(const disk::ParentLocator& locator) {
+    return locator.platform_code.value() != platform::none;
+}
+
 } // namespace
 
 UnpackedHeader read_header(const BlockDevice& device, const Footers& footers, const Footer& footer) {
@@ -77,12 +81,19 @@ std::vector<LocatorText> read_locators(const BlockDevice& device, const Footers&
     return result;
 }
 
-Bytes metadata_end(const Layout& layout, const std::optional<Batmap>& batmap, const DynamicHeader& header) {
+Bytes metadata_end(const Layout& layout, const std::optional<Batmap>& batmap, const DynamicHeader& header,
+                   Bytes device_size) {
     Bytes end = std::max(layout.header_end(), layout.table_end());
     if (batmap) end = std::max(end, batmap->end());
     for (const disk::ParentLocator& locator : header.raw().locators)
-        if (locator.platform_code.value() != platform::none) end = std::max(end, place_of(locator).end);
+        if (in_use(locator) && place_of(locator).end <= device_size) end = std::max(end, place_of(locator).end);
     return end;
+}
+
+bool locators_inside(const DynamicHeader& header, Bytes device_size) {
+    return std::ranges::all_of(header.raw().locators, [&](const disk::ParentLocator& locator) {
+        return !in_use(locator) || (!place_of(locator).empty() && place_of(locator).end <= device_size);
+    });
 }
 
 Bytes data_end(const Layout& layout, const Bat& bat, Bytes metadata_end) {

@@ -38,8 +38,11 @@ struct LocatorText {
 };
 std::vector<LocatorText> read_locators(const BlockDevice& device, const Footers& footers, const DynamicHeader& header);
 
-/// The largest end among header, table, batmap and locators.
-Bytes metadata_end(const Layout& layout, const std::optional<Batmap>& batmap, const DynamicHeader& header);
+/// The largest end among header, table, batmap and locators. Locators that leave a device of this size do not count.
+Bytes metadata_end(const Layout& layout, const std::optional<Batmap>& batmap, const DynamicHeader& header,
+                   Bytes device_size);
+/// Whether the room of every locator in use lies inside a device of this size.
+bool locators_inside(const DynamicHeader& header, Bytes device_size);
 /// Where the primary footer belongs in a file: behind metadata and blocks.
 Bytes data_end(const Layout& layout, const Bat& bat, Bytes metadata_end);
 

@@ -17,7 +17,8 @@ Bytes primary_place(const BlockDevice& device, const Headers& headers, const Bat
     if (footers.primary) return footers.primary_offset;
     if (device.fixed_size()) return device.size() - footer_size;
     const ReadBatmap batmap = read_batmap(device, headers.footer, *headers.layout);
-    const Bytes end = data_end(*headers.layout, bat, metadata_end(*headers.layout, batmap.batmap, *headers.header));
+    const Bytes end =
+        data_end(*headers.layout, bat, metadata_end(*headers.layout, batmap.batmap, *headers.header, device.size()));
     if (device.size() >= end + footer_size) return device.size() - footer_size;
     // The last bytes of the file belong to a block whose footer was never written, or which is not all there yet.
     if (end > device.size() + headers.layout->block_span())
@@ -68,7 +69,7 @@ Relinking::Relinking(const BlockDevice& device, const Headers& headers, const Ba
 Relinking::Draft Relinking::draft() const {
     const Layout& layout = *headers_.layout;
     Draft draft{*headers_.header, {}, 0_B, 0_B};
-    draft.free_begin = round_up(metadata_end(layout, batmap_.batmap, *headers_.header), sector_size);
+    draft.free_begin = round_up(metadata_end(layout, batmap_.batmap, *headers_.header, device_.size()), sector_size);
     if (const auto first = bat_.blocks_begin()) {
         const Bytes bitmap_end = *first + layout.bitmap_size;
         draft.free_end = bitmap_end < bitmap_page ? 0_B : std::min(*first, bitmap_end - bitmap_page);

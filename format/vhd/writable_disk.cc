@@ -27,6 +27,9 @@ WritableDisk::WritableDisk(BlockDevice& device, EditLog& log, Headers headers)
     batmap_ = std::move(batmap.batmap);
     if (!is_aligned(layout_.table_offset, sector_size))
         throw CorruptImage{name(), "a block table on a sector boundary"};
+    if (layout_.table_end() > footers_.data_limit(device))
+        throw CorruptImage{name(), "all of the block table in the file"};
+    if (!locators_inside(header_, device.size())) throw CorruptImage{name(), "parent locators inside the file"};
     const auto faults = find_block_faults(bat_, layout_, metadata_end(), footers_.data_limit(device), 1);
     if (!faults.empty()) throw CorruptImage{name(), "blocks in their own places: " + describe(faults.front())};
 }

@@ -28,7 +28,7 @@ public:
     const Footers& footers() const { return footers_; }
     Bat& bat() { return bat_; }
     const std::optional<Batmap>& batmap() const { return batmap_; }
-    Bytes metadata_end() const { return vhd::metadata_end(layout_, batmap_, header_); }
+    Bytes metadata_end() const { return vhd::metadata_end(layout_, batmap_, header_, device_.size()); }
     /// Behind everything that is in use.
     Bytes data_end() const { return vhd::data_end(layout_, bat_, metadata_end()); }
 

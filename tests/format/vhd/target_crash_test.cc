@@ -150,9 +150,14 @@ TEST_P(MergeCrash, TwoLevelsIntoTheRoot) {
     s.chain = [](const std::vector<Stored>& files) { return files; };
     const bool fixed = std::get<0>(GetParam()).fixed_base;
     s.expect_done = [fixed](const std::vector<Stored>& files, const std::vector<std::byte>& guest) {
-        EXPECT_EQ(guest_bytes({files[2]}), guest);
+        // A target does not shrink; what it holds behind the size of its child is the planner's business.
+        const auto front = [&guest](std::vector<std::byte> bytes) {
+            bytes.resize(guest.size());
+            return bytes;
+        };
+        EXPECT_EQ(front(guest_bytes({files[2]})), guest);
         if (!fixed) {
-            EXPECT_EQ(bytes_without_bitmaps(files[2]), guest);
+            EXPECT_EQ(front(bytes_without_bitmaps(files[2])), guest);
         }
     };
     expect_survives_every_cut(s, seed());
@@ -219,6 +224,8 @@ const Shape shapes[] = {
     {"PlainFiles", 4_KiB, 96_KiB, 96_KiB, 96_KiB},
     {"OddSizes", 4_KiB, Bytes{512 * 77}, Bytes{512 * 101}, Bytes{512 * 155}},
     {"LargerTable", 512_B, 32_KiB, 60_KiB, 160_KiB},
+    {"LargerParent", 4_KiB, 128_KiB, Bytes{512 * 61}, 96_KiB},
+    {"LargerParentAndTable", 512_B, 160_KiB, Bytes{512 * 61}, 96_KiB},
     {"LargerBlocks", 16_KiB, 64_KiB, 64_KiB, 128_KiB},
     {"Volumes", 4_KiB, 64_KiB, 80_KiB, 96_KiB, 512_KiB},
     {"VolumesWithLargerTable", 512_B, 32_KiB, 60_KiB, 160_KiB, 1_MiB},
