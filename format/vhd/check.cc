@@ -62,14 +62,14 @@ void Checker::check_footers() {
         return;
     }
     if (!footers_.primary)
-        findings_.damage("primary-footer-invalid", footers_.primary_offset,
+        findings_.spare_lost("primary-footer-invalid", footers_.primary_offset,
                          "the footer is invalid: " + footers_.primary_problem + "; its copy is used");
     if (footer_->poisoned())
         findings_.damage("poisoned", std::nullopt, "a journaled resize was interrupted and has to be reverted");
     check_footer_fields(*footer_, now(), findings_);
     if (footer_->is(DiskType::fixed) || report_.verdict == Verdict::unsupported) return;
     if (!footers_.copy)
-        findings_.damage("copy-footer-invalid", 0_B, "the copy of the footer is invalid: " + footers_.copy_problem);
+        findings_.spare_lost("copy-footer-invalid", 0_B, "the copy of the footer is invalid: " + footers_.copy_problem);
     else if (footers_.primary && !(*footers_.primary == *footers_.copy))
         findings_.damage("footers-differ", 0_B, "the footer and its copy are both valid and differ");
 }

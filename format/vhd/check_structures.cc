@@ -32,6 +32,12 @@ void Findings::damage(std::string code, std::optional<Bytes> offset, std::string
     note(std::move(code), offset, std::move(text));
 }
 
+void Findings::spare_lost(std::string code, std::optional<Bytes> offset, std::string text) {
+    const bool mergeable = report_.mergeable;
+    damage(std::move(code), offset, std::move(text));
+    report_.mergeable = mergeable;
+}
+
 void Findings::unreadable(std::string code, std::optional<Bytes> offset, std::string text) {
     report_.readable = false;
     damage(std::move(code), offset, std::move(text));

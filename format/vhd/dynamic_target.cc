@@ -68,7 +68,8 @@ void DynamicTarget::write(std::span<const GuestWrite> batch, const Beneath& bene
 
 void DynamicTarget::finish(Becomes becomes) {
     disk_.guarded([&] {
-        if (becomes == Becomes::root) scrub_clear_sectors();
+        // Only where it was no root before: what other writers left under clear bits of a root was there all along.
+        if (becomes == Becomes::root && disk_.footer().is(DiskType::differencing)) scrub_clear_sectors();
         update_batmap();
         disk_.settle(disk_.footer());
     });
