@@ -19,9 +19,10 @@ void describe_tree(po::options_description& options) {
 }
 
 ExitStatus run_tree(const Invocation& invocation) {
-    const std::string format = invocation.common.json ? "json" : invocation.text("format");
+    std::string format = invocation.text("format");
     if (format != "text" && format != "json" && format != "dot" && format != "svg")
         throw UsageError{"--format takes text, json, dot or svg, not '" + format + "'"};
+    if (invocation.common.json) format = "json";
     const SrLocation sr = the_sr(invocation);
     Session session{sr, session_options(invocation), Session::Intent::look, "tree"};
     const SrTree tree = session.tree();

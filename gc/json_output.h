@@ -3,8 +3,8 @@
 
 #include "coalesce/plan.h"
 #include "format/check.h"
+#include "gc/cycle.h"
 #include "gc/exit_status.h"
-#include "gc/session.h"
 
 #include <boost/json/fwd.hpp>
 #include <boost/json/object.hpp>

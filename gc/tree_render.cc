@@ -11,6 +11,14 @@ namespace {
 
 using Children = std::map<std::string_view, std::vector<const TreeNode*>>;
 
+/// What a damaged image may depend on is not garbage, whatever else says so.
+std::set<std::string_view> suspected_parents(const SrTree& tree) {
+    std::set<std::string_view> names;
+    for (const TreeNode& node : tree.nodes)
+        names.insert(node.suspected_parents.begin(), node.suspected_parents.end());
+    return names;
+}
+
 /// Adds the tree below `root`, without recursion: a chain may be as long as somebody likes.
 void add_rows(const TreeNode& root, const Children& children, std::set<const TreeNode*>& shown,
               std::vector<TreeRow>& rows) {
@@ -86,6 +94,9 @@ std::vector<TreeRow> tree_rows(const SrTree& tree) {
     // What is left hangs below a circle of parents.
     for (const TreeNode& node : tree.nodes)
         add_rows(node, children, shown, rows);
+    const auto suspected = suspected_parents(tree);
+    for (TreeRow& row : rows)
+        row.garbage = row.garbage && tree.complete && row.node->openers.empty() && !suspected.contains(row.node->uuid);
     return rows;
 }
 

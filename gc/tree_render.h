@@ -13,7 +13,7 @@ struct TreeRow {
     const TreeNode* node;
     std::size_t depth;
     std::vector<bool> more; ///< for each level down to this one: whether a sibling follows; at most deepest_drawn long
-    bool garbage;           ///< hidden, and nobody's parent
+    bool garbage;           ///< hidden, certainly nobody's parent, and held by nobody
 };
 
 /// Lines are drawn down to this depth; what is deeper stands at its place.
