@@ -2,6 +2,7 @@
 
 #include "format/base/error.h"
 #include "format/qcow2/metadata_walk.h"
+#include "format/qcow2/parent_reference.h"
 #include "format/qcow2/refcounts.h"
 
 #include <algorithm>
@@ -128,6 +129,12 @@ std::optional<Refusal> refusal(const Header& header, Findings& findings) {
                "the parent is named by a protocol: " + *header.backing_file);
     if (header.backing_file && (!header.backing_format() || header.backing_format()->empty()))
         refuse("unsupported-feature", true, "parent-format-missing", "the format of the parent is not recorded");
+    try {
+        parent_reference(header, "");
+    } catch (const Unsupported&) {
+        refuse("unsupported-feature", false, "parent-format-unknown",
+               "the format of the parent is none of ours: " + *header.backing_format());
+    }
     if (header.nb_snapshots != 0)
         refuse("unsupported-feature", true, "internal-snapshots",
                std::to_string(header.nb_snapshots) + " internal snapshots share clusters with the disk");

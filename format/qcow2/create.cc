@@ -1,7 +1,7 @@
 #include "format/qcow2/create.h"
 
 #include "format/base/error.h"
-#include "format/qcow2/header_edit.h"
+#include "format/qcow2/parent_reference.h"
 #include "format/qcow2/refcounts.h"
 
 #include <cstring>

@@ -1,6 +1,7 @@
 #include "format/qcow2/header_edit.h"
 
 #include "format/base/error.h"
+#include "format/qcow2/parent_reference.h"
 
 #include <algorithm>
 #include <cstring>
@@ -306,18 +307,6 @@ void HeaderEditor::set_hidden(bool hidden) {
 }
 
 } // namespace
-
-std::string_view backing_format_name(Format format) {
-    switch (format) {
-    case Format::raw:
-        return "raw";
-    case Format::vhd:
-        return "vpc";
-    case Format::qcow2:
-        return "qcow2";
-    }
-    return "";
-}
 
 HeaderEdit relink_edit(const BlockDevice& device, const Header& header, const std::optional<NewParent>& parent) {
     HeaderEditor editor{device, header};

@@ -19,7 +19,4 @@ HeaderEdit relink_edit(const BlockDevice& device, const Header& header, const st
 /// Sets the flag of XCP-ng's storage manager; an image without its extension is visible, and gets it to become hidden.
 HeaderEdit hidden_edit(const BlockDevice& device, const Header& header, bool hidden);
 
-/// As recorded in the backing format extension.
-std::string_view backing_format_name(Format format);
-
 } // namespace coppice::qcow2

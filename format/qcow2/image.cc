@@ -6,6 +6,7 @@
 #include "format/qcow2/image_end.h"
 #include "format/qcow2/l2_entry.h"
 #include "format/qcow2/layer.h"
+#include "format/qcow2/parent_reference.h"
 #include "format/qcow2/target.h"
 
 #include <algorithm>
@@ -57,21 +58,11 @@ void append_entry(std::vector<MapRun>& runs, const L2Entry& entry, std::uint64_t
     }
 }
 
-std::optional<Format> format_named(const std::string& image, const std::optional<std::string>& name) {
-    if (!name) return std::nullopt;
-    if (*name == "qcow2") return Format::qcow2;
-    // The protocol drivers were accepted in place of "raw" by early qemu-img.
-    if (*name == "raw" || *name == "file" || *name == "host_device") return Format::raw;
-    if (*name == "vpc") return Format::vhd;
-    throw Unsupported{image, "parent of format \"" + *name + "\""};
-}
-
 class Qcow2Image final : public Image {
 public:
     explicit Qcow2Image(std::unique_ptr<BlockDevice> opened)
         : Image{std::move(opened)}, layer_{device()}, rules_{L2Rules::of(layer_.header(), layer_.limit())} {
-        if (header().backing_file)
-            parent_ = {{*header().backing_file}, format_named(name(), header().backing_format()), {}};
+        parent_ = parent_reference(header(), name());
     }
 
     Format format() const override { return Format::qcow2; }

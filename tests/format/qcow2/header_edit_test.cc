@@ -7,6 +7,7 @@
 #include "format/qcow2/create.h"
 #include "format/qcow2/header.h"
 #include "format/qcow2/image.h"
+#include "format/qcow2/parent_reference.h"
 #include "tests/format/qcow2/stored_cases.h"
 #include "tests/support/memory_device.h"
 
