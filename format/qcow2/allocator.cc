@@ -170,8 +170,8 @@ void Allocator::count_taken() {
 }
 
 void Allocator::commit() {
-    // Counts first, then the entries of new blocks, then, where the table moves, the
-    // header: whatever is reachable from the header is complete.
+    // Counts first, then the entries of new blocks, then, where the table moves, the header: whatever is reachable from
+    // the header is complete.
     if (table_) refcounts_.extend_table(table_->count * cluster_size_.count() / 8);
     count_taken();
     refcounts_.write_counts();
@@ -181,7 +181,6 @@ void Allocator::commit() {
         device_.flush();
         refcounts_.write_entries();
     }
-    device_.flush();
     blocks_.clear();
     table_.reset();
     // New blocks and tables are in use already.

@@ -1,9 +1,9 @@
 // Hands out host clusters of a QCOW2 image and takes them back, in an order that a crash at any point survives.
 //
 // take() and reserve() touch memory only, so that an operation that does not fit fails before anything has changed.
-// commit() counts everything taken, durably, before anybody refers to it. What is released must no longer be referred
-// to on disk; its smaller count reaches the disk with the next commit(), and until then a crash leaves it as a leak. A
-// cluster that was handed out holds arbitrary old bytes.
+// commit() counts everything taken; a flush has to follow before anything on disk refers to it. What is released must
+// no longer be referred to on disk; its smaller count reaches the disk with the next commit(), and until then a crash
+// leaves it as a leak. A cluster that was handed out holds arbitrary old bytes.
 #pragma once
 
 #include "format/qcow2/refcounts.h"
@@ -28,8 +28,9 @@ public:
     /// Takes the clusters that counting needs by itself: refcount blocks, a longer refcount table. Throws NoSpace, and
     /// then nothing has changed. Call it right before commit().
     void reserve();
-    /// Counts everything taken and writes what release() changed; flushes. An exception leaves the image valid and this
-    /// object unusable.
+    /// Writes the counts of everything taken and what release() changed. Flushes in between where that is needed, not
+    /// at the end: clusters that nothing refers to may be counted and filled in any order. An exception leaves the
+    /// image valid and this object unusable.
     void commit();
     bool has_taken() const { return !taken_.empty(); }
     /// What was taken is in use now.

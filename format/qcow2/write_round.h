@@ -1,12 +1,12 @@
 // One pass of writing: everything is planned in memory first, then carried out in an order that any crash survives.
 //
-//   counts of all new clusters       → flush A
-//   data, and complete new L2 tables → flush B
-//   entries of L2 tables in use, L1  → flush C
-//   counts of what was replaced go down, on disk together with the next A
+//   counts of all new clusters, data, complete new L2 tables → flush
+//   entries of L2 tables in use, L1 entries                  → flush
+//   counts of what was replaced go down, on disk together with the counts of the next round
 //
-// A crash between A and C leaves what was taken as leaks. Data that is overwritten in place is masked from every guest,
-// which the caller knows.
+// Nothing on disk refers to a new cluster before the first flush, so that up to there the order is free. A crash before
+// the second leaves what was taken as leaks. Data that is overwritten in place is masked from every guest, which the
+// caller knows.
 #pragma once
 
 #include "format/merge_target.h"

@@ -83,7 +83,7 @@ TEST_P(TargetCrash, AnyChangeMayBeTheLast) {
     PowerSupply counting;
     perform(world, script, &counting);
     ASSERT_EQ(first_difference(world.guest(), states.back()), std::nullopt);
-    const std::uint64_t step = std::max<std::uint64_t>(counting.changes() / 150, 1);
+    const std::uint64_t step = std::max<std::uint64_t>(counting.changes() / 60, 1);
 
     for (std::uint64_t kept = 0; kept < counting.changes(); kept += 1 + random() % step) {
         for (const Unsynced unsynced : {Unsynced::kept, Unsynced::lost, Unsynced::torn}) {
