@@ -107,10 +107,6 @@ private:
         if (node.format == Format::vhd && actual == Format::qcow2)
             mark(node, NodeState::damaged, "unsupported-feature",
                  "a VHD image cannot have a QCOW2 parent: " + quoted(parent.node.file));
-        // QEMU reads a differencing VHD as if it had no parent, so such a chain has two meanings.
-        if (node.format == Format::qcow2 && actual == Format::vhd && parent.parent)
-            mark(node, NodeState::damaged, "unsupported-feature",
-                 "its parent " + quoted(parent.node.file) + " is a differencing VHD, whose own parent QEMU ignores");
         // An unreadable parent is quarantined for its own reason.
         if (reference.vhd_uuid && parent.node.state == NodeState::ok && parent.vhd_uuid != reference.vhd_uuid)
             mark(node, NodeState::damaged, "image-damaged",

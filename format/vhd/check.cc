@@ -62,14 +62,14 @@ void Checker::check_footers() {
         return;
     }
     if (!footers_.primary)
-        findings_.spare_lost("primary-footer-invalid", footers_.primary_offset,
-                         "the footer is invalid: " + footers_.primary_problem + "; its copy is used");
+        findings_.blemish("primary-footer-invalid", footers_.primary_offset,
+                             "the footer is invalid: " + footers_.primary_problem + "; its copy is used");
     if (footer_->poisoned())
         findings_.damage("poisoned", std::nullopt, "a journaled resize was interrupted and has to be reverted");
     check_footer_fields(*footer_, now(), findings_);
     if (footer_->is(DiskType::fixed) || report_.verdict == Verdict::unsupported) return;
     if (!footers_.copy)
-        findings_.spare_lost("copy-footer-invalid", 0_B, "the copy of the footer is invalid: " + footers_.copy_problem);
+        findings_.blemish("copy-footer-invalid", 0_B, "the copy of the footer is invalid: " + footers_.copy_problem);
     else if (footers_.primary && !(*footers_.primary == *footers_.copy))
         findings_.damage("footers-differ", 0_B, "the footer and its copy are both valid and differ");
 }
@@ -112,11 +112,13 @@ void Checker::check_header() {
 void Checker::check_parent_fields() {
     if (footer_->is(DiskType::dynamic)) return check_no_parent(*header_, layout_->header_offset, findings_);
     if (vhd_time(now()) < header_->raw().parent_timestamp.value())
-        findings_.damage("parent-timestamp", layout_->header_offset, "the parent was changed in the future");
+        findings_.blemish("parent-timestamp", layout_->header_offset, "the parent was changed in the future");
 }
 
 void Checker::check_locators() {
     if (!footer_->is(DiskType::differencing)) return;
+    if (!locators_inside(*header_, device_.size()))
+        findings_.damage("locator-place", layout_->header_offset, "the room of a parent locator leaves the file");
     const std::vector<LocatorText> locators = read_locators(device_, footers_, *header_);
     if (!check_locator_texts(*header_, locators, *layout_, findings_))
         findings_.unreadable("parent-unnamed", layout_->header_offset, "a differencing disk that names no parent");

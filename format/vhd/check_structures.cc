@@ -32,7 +32,7 @@ void Findings::damage(std::string code, std::optional<Bytes> offset, std::string
     note(std::move(code), offset, std::move(text));
 }
 
-void Findings::spare_lost(std::string code, std::optional<Bytes> offset, std::string text) {
+void Findings::blemish(std::string code, std::optional<Bytes> offset, std::string text) {
     const bool mergeable = report_.mergeable;
     damage(std::move(code), offset, std::move(text));
     report_.mergeable = mergeable;
@@ -67,7 +67,7 @@ void check_footer_fields(const Footer& footer, std::int64_t now, Findings& findi
     if (fixed && raw.data_offset.value() != no_data_offset)
         findings.damage("footer-data-offset", std::nullopt, "a fixed disk that names a dynamic header");
     if (static_cast<std::int64_t>(raw.timestamp.value()) + vhd_epoch > now + clock_tolerance)
-        findings.damage("footer-timestamp", std::nullopt, "the disk was made in the future");
+        findings.blemish("footer-timestamp", std::nullopt, "the disk was made in the future");
     if (std::to_integer<unsigned>(raw.saved) > 1 || std::to_integer<unsigned>(raw.hidden) > 1)
         findings.damage("footer-flags", std::nullopt, "impossible flags in the footer");
     if (!all_zero(raw.reserved))

@@ -18,9 +18,9 @@ public:
     void note(std::string code, std::optional<Bytes> offset, std::string text);
     /// Metadata contradicts itself; every guest byte can still be told.
     void damage(std::string code, std::optional<Bytes> offset, std::string text);
-    /// Damage to one of two copies while the other is sound: tapdisk and power cuts leave it behind, every writer of ours
-    /// repairs it before anything else, and so it does not stand in the way of a merge.
-    void spare_lost(std::string code, std::optional<Bytes> offset, std::string text);
+    /// Damage that touches no byte of the guest and does not stand in the way of a merge: one of two copies is lost, which
+    /// tapdisk and power cuts leave behind and every writer of ours repairs first; or a clock was wrong.
+    void blemish(std::string code, std::optional<Bytes> offset, std::string text);
     void unreadable(std::string code, std::optional<Bytes> offset, std::string text);
     void unsupported(std::string code, std::string text);
 
