@@ -70,12 +70,13 @@ def case(seed, scratch):
 
 def check_all(directory, chain):
     paths = [os.path.join(directory, image.name) for image in chain]
-    report = oracles.coppice_json("check", *paths)
+    report = oracles.coppice_json("check", *paths, ok=(0, 3))
     verdicts = {os.path.basename(entry["path"]): entry for entry in report["images"]}
     for image in chain:
         entry = verdicts.get(image.name)
         if not entry or entry["verdict"] != "ok" or not entry["readable"]:
-            if entry and "snapshot" in image.traits and entry["readable"] and entry["verdict"] == "unsupported":
+            special = "snapshot" in image.traits or (image.format == "qcow2" and image.parent and image.parent.format == "vhd")
+            if entry and special and entry["readable"] and entry["verdict"] == "unsupported":
                 continue
             raise oracles.Failure(f"check of a sound image: {entry}: {image}")
 

@@ -61,7 +61,7 @@ class Parent:
 
 class VhdWriter:
     def __init__(self, size, *, rng, block_size=2 << 20, kind=DYNAMIC, parent=None, hidden=False, batmap="1.2",
-                 foreign=False, spare_entries=0, uuid=None, timestamp=VHD_EPOCH + 1000):
+                 foreign=False, spare_entries=0, uuid=None, timestamp=700_000_000):
         assert size % SECTOR == 0
         self.size, self.rng, self.block_size, self.hidden = size, rng, block_size, hidden
         self.kind = DIFFERENCING if parent else kind
