@@ -30,13 +30,27 @@ Bytes first_gap(ByteRange guest, const std::vector<MapRun>& map) {
     return std::min(at, guest.end);
 }
 
+/// Whether a guest would read zeros in `gap` through an image that does not map it.
+bool shows_zeros(const GuestView& beneath, ByteRange gap) {
+    if (!beneath.may_hold_data(gap)) return true;
+    std::vector<std::byte> buffer(compare_size.count());
+    for (Bytes at = gap.begin; at < gap.end;) {
+        const Bytes length = std::min(compare_size, gap.end - at);
+        const auto part = std::span{buffer}.first(length.count());
+        beneath.read(at, part);
+        if (!all_zero(part)) return false;
+        at += length;
+    }
+    return true;
+}
+
 void require_mapped(const MergePass& pass, const Image& target, const ChainRun& run, const std::vector<MapRun>& map) {
     Bytes at = run.guest.begin;
     while ((at = first_gap({at, run.guest.end}, map)) < run.guest.end) {
         const auto next = std::ranges::partition_point(map, [&](const MapRun& r) { return r.guest.end <= at; });
         const Bytes gap_end = next == map.end() ? run.guest.end : std::min(run.guest.end, next->guest.begin);
-        // Zeros may stay unsaid where nothing shines through.
-        if (run.content != Content::zero || pass.beneath.after.may_hold_data({at, gap_end}))
+        // Zeros may stay unsaid where nothing else shines through.
+        if (run.content != Content::zero || !shows_zeros(pass.beneath.after, {at, gap_end}))
             throw CorruptImage{target.name(),
                                "guest bytes from " + std::to_string(at.count()) + " are missing after the merge"};
         at = gap_end;
