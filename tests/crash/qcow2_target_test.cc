@@ -16,6 +16,7 @@ struct Scenario {
     Bytes size;
     Bytes base_size;
     Bytes grown; ///< the same as size: does not grow
+    unsigned batches = 3;
 };
 
 /// What a merge does, as a value, so that it can be done again.
@@ -65,28 +66,50 @@ void expect_explained(std::span<const std::byte> now, const std::vector<std::vec
     }
 }
 
+/// What stands behind the L1 table in its last cluster has no meaning.
+void spoil_behind_l1(MemoryFile& file) {
+    const auto number = [&](std::size_t at, std::size_t length) {
+        std::uint64_t value = 0;
+        for (; length > 0; --length)
+            value = value << 8 | std::to_integer<std::uint64_t>(file.bytes[at++]);
+        return value;
+    };
+    const std::uint64_t cluster = 1ULL << number(20, 4);
+    const std::uint64_t end = number(40, 8) + number(36, 4) * 8;
+    const std::uint64_t cluster_end = (end + cluster - 1) / cluster * cluster;
+    if (file.bytes.size() < cluster_end) file.bytes.resize(cluster_end);
+    std::fill(file.bytes.begin() + static_cast<std::ptrdiff_t>(end),
+              file.bytes.begin() + static_cast<std::ptrdiff_t>(cluster_end), std::byte{0x9D});
+}
+
 TEST_P(TargetCrash, AnyChangeMayBeTheLast) {
     const Scenario& scenario = GetParam();
     std::mt19937_64 random{20};
     TargetWorld world{scenario.geometry, scenario.size, scenario.base_size, random};
+    spoil_behind_l1(*world.file);
     const std::vector<std::byte> image = world.file->bytes;
     Script script{scenario.grown, {}};
     std::vector<std::vector<std::byte>> states{world.guest()};
-    for (unsigned count = 0; count < 3; ++count) {
+    for (unsigned count = 0; count < scenario.batches; ++count) {
         script.batches.push_back(world.random_batch(scenario.grown, random));
         auto next = states.back();
         next.resize(scenario.grown.count());
         world.apply_to_model(script.batches.back(), next);
         states.push_back(std::move(next));
     }
+    states.push_back(states.back());
+    states.back().resize(scenario.grown.count());
     const auto written = written_sectors(script);
     PowerSupply counting;
     perform(world, script, &counting);
     ASSERT_EQ(first_difference(world.guest(), states.back()), std::nullopt);
+    // Of long runs a sample; of short ones everything, and several ways of tearing.
     const std::uint64_t step = std::max<std::uint64_t>(counting.changes() / 60, 1);
+    std::vector<Unsynced> cuts{Unsynced::kept, Unsynced::lost, Unsynced::torn};
+    if (step == 1) cuts.insert(cuts.end(), 6, Unsynced::torn);
 
     for (std::uint64_t kept = 0; kept < counting.changes(); kept += 1 + random() % step) {
-        for (const Unsynced unsynced : {Unsynced::kept, Unsynced::lost, Unsynced::torn}) {
+        for (const Unsynced unsynced : cuts) {
             SCOPED_TRACE("power lost after " + std::to_string(kept) + " changes, unsynced " +
                          std::to_string(static_cast<int>(unsynced)));
             world.file->bytes = image;
@@ -124,11 +147,18 @@ Geometry with(Geometry geometry, bool Geometry::*property) {
     return geometry;
 }
 
+Geometry without_backing(Geometry geometry) {
+    geometry.backing = false;
+    return geometry;
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Qcow2, TargetCrash,
     testing::Values(Scenario{"Plain", geometry(3, 16, 16), 1_MiB, 1_MiB, 1_MiB},
                     // Refcount blocks of 32 KiB each, a refcount table that has to move, an L1 table that has to move.
                     Scenario{"TablesMove", geometry(3, 9, 64), 1_MiB, 2_MiB, 5_MiB},
+                    Scenario{"GrowsInPlace", without_backing(geometry(3, 12, 16)), 1_MiB, 1_MiB, 6_MiB, 0},
+                    Scenario{"GrowsWithMovingL1", without_backing(geometry(3, 9, 16)), 128_KiB, 128_KiB, 4_MiB, 0},
                     Scenario{"Version2", geometry(2, 12, 16), 256_KiB, 300_KiB, 400_KiB},
                     Scenario{"OneBitCounts", geometry(3, 9, 1), 128_KiB, 128_KiB, 200_KiB},
                     Scenario{"Compressed", with(geometry(3, 12, 16), &Geometry::compressed), 256_KiB, 256_KiB, 256_KiB},
