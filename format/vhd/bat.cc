@@ -29,11 +29,12 @@ std::optional<std::uint64_t> Bat::next_allocated(std::uint64_t block) const {
 }
 
 std::optional<Bytes> Bat::blocks_end(const Layout& layout) const {
-    std::optional<std::uint32_t> last;
+    // One more than each entry: unallocated ones wrap to zero, and the loop has no branch.
+    std::uint32_t last = 0;
     for (std::uint64_t block = 0; block < size_; ++block)
-        if (allocated(block) && (!last || entries_[block] > *last)) last = entries_[block];
-    if (!last) return std::nullopt;
-    return layout.place_of(*last).end;
+        last = std::max(last, entries_[block] + 1);
+    if (last == 0) return std::nullopt;
+    return layout.place_of(last - 1).end;
 }
 
 std::optional<Bytes> Bat::blocks_begin() const {

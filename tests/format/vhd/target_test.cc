@@ -230,6 +230,22 @@ TEST(VhdGrowth, ReachesTheProductsLimit) {
     EXPECT_EQ(report.verdict, Verdict::ok) << findings(report);
 }
 
+TEST(VhdGrowth, TheFormerFooterOfAFixedDiskDoesNotShow) {
+    const Stored base = make({"base.vhd", NewDisk{64_KiB}, true});
+    MemoryLog log;
+    for (const Bytes size : {Bytes{512 * 129}, 96_KiB, 1_MiB}) {
+        const auto opened = base.open();
+        const auto target = opened->merge_target(log);
+        BufferedMover mover{BufferedMover::Sharing::never};
+        target->prepare();
+        target->grow(size, {EmptyView{}, EmptyView{}}, mover);
+        target->finish(MergeTarget::Becomes::root);
+        EXPECT_EQ(guest_bytes({base}), std::vector<std::byte>(size.count()));
+        EXPECT_EQ(base.file->bytes.size(), (size + 512_B).count());
+        EXPECT_EQ(check(*base.device()).verdict, Verdict::ok);
+    }
+}
+
 TEST(VhdGrowth, WithinReservedMetadataMovesNothing) {
     NewDisk root{8_MiB};
     root.reserved_size = 20_GiB;
