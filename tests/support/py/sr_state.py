@@ -140,7 +140,7 @@ def require_sound(state, what, *, leaks_allowed=False, by_coppice=True):
         raise oracles.Failure(f"{what}: check names {len(report['images'])} of {len(state.nodes)} images")
     for entry in report["images"]:
         uuid = os.path.splitext(os.path.basename(entry["path"]))[0]
-        if entry["verdict"] in accepted or (entry["verdict"] == "unsupported" and state.nodes[uuid].traits):
+        if entry["verdict"] in accepted or (entry["verdict"] == "unsupported" and any(layer.traits for layer in state.chain(state.nodes[uuid]))):
             continue
         raise oracles.Failure(f"{what}: coppice check: {entry}")
 
