@@ -110,12 +110,16 @@ TargetWorld::TargetWorld(const Geometry& shape, Bytes target_size, Bytes base_si
         beneath = std::make_unique<EmptyView>();
     }
     // A compressed write fails where something stands already; and QEMU 7.2 now and then gives the rest of a discarded
-    // cluster away twice: such an image is thrown away.
+    // cluster away twice, and may notice and mark the image as corrupt: such an image is thrown away.
+    const auto marked_corrupt = [&] {
+        const auto bytes = read_whole(directory_.path() / "target.qcow2");
+        return geometry.version == 3 && (bytes[79] & std::byte{2}) != std::byte{0};
+    };
     do {
         must("qemu-img create -q -f qcow2 -o " + options.str() + (geometry.backing ? " -b base.qcow2 -F qcow2" : "") +
              " target.qcow2 " + std::to_string(target_size.count()));
         run(in + "qemu-io -f qcow2 " + fill_commands(target_size, random, geometry.compressed) + " target.qcow2");
-    } while (run(in + "qemu-img check target.qcow2") != 0);
+    } while (run(in + "qemu-img check target.qcow2") != 0 || marked_corrupt());
     file->bytes = read_whole(directory_.path() / "target.qcow2");
     file->inode = 77;
     file->flush();
