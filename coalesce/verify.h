@@ -3,6 +3,7 @@
 
 #include "coalesce/merge_pass.h"
 
+#include <optional>
 #include <stop_token>
 
 namespace coppice {
@@ -11,6 +12,10 @@ enum class VerifyDepth {
     metadata, ///< the target's tables are sound and map everything that the sources map
     data,     ///< and every byte of it is read back and compared
 };
+
+/// The first guest byte that the sources of `pass` map and `target` does not; nullopt when nothing is missing. Of the
+/// pass only sources, beneath.after and end count.
+std::optional<Bytes> first_missing(const MergePass& pass, const Image& target, std::stop_token stop);
 
 /// `target` is the image opened anew after the pass. Throws CorruptImage naming the first place that is missing or
 /// differs. `original` gives the pass with its target as it was; only sources, beneath, end and rank are used.

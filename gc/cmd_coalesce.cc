@@ -34,9 +34,7 @@ ExitStatus run_coalesce(const Invocation& invocation) {
     policy.leaf_coalesce = invocation.flag("leaf");
     MergeOptions merge;
     if (invocation.flag("verify")) merge.verify = VerifyDepth::data;
-    std::optional<Bytes> rate;
-    if (invocation.has("rate")) rate = Bytes{parse_size(invocation.text("rate"), "rate")};
-    return act_on_sr(invocation, "coalesce", std::move(policy), merge, rate);
+    return act_on_sr(invocation, "coalesce", std::move(policy), merge, rate_option(invocation));
 }
 
 } // namespace coppice

@@ -17,9 +17,7 @@ ExitStatus run_run(const Invocation& invocation) {
     if (!invocation.flag("once"))
         throw UsageError{"run needs --once: running as a service that waits for work is not offered by this version"};
     the_sr(invocation);
-    std::optional<Bytes> rate;
-    if (invocation.has("rate")) rate = Bytes{parse_size(invocation.text("rate"), "rate")};
-    return act_on_sr(invocation, "run", Policy{}, MergeOptions{}, rate);
+    return act_on_sr(invocation, "run", Policy{}, MergeOptions{}, rate_option(invocation));
 }
 
 } // namespace coppice

@@ -91,6 +91,9 @@ ExitStatus dispatch(const std::vector<std::string>& words, std::string& object) 
         return ExitStatus::done;
     }
     if (!invocation.arguments.empty()) object = invocation.arguments.front();
+    if (!invocation.common.xapi.empty() && invocation.common.xapi != "none")
+        throw CommandFailed{{ExitStatus::unreachable, "xapi-unreachable",
+                             "this version cannot talk to XAPI; use --xapi none", invocation.common.xapi}};
     log::start(least_severity(invocation.common.verbosity));
     return command->run(invocation);
 }

@@ -59,9 +59,12 @@ void Cycle::find_facts(Observation& seen, const std::string& uuid) {
 Observation Cycle::observe(const Policy& policy) {
     Observation seen;
     seen.frozen = frozen_;
-    for (const auto& [vdi, text] : plan_replay(storage_).frozen)
-        seen.frozen.emplace(vdi, text);
     seen.tree = tree();
+    const ReplayPlan replay = plan_replay(storage_, seen.tree);
+    for (const auto& [vdi, text] : replay.frozen)
+        seen.frozen.emplace(vdi, text);
+    for (const auto& [vdi, text] : pending_vdis(replay))
+        seen.frozen.emplace(vdi, text);
     seen.free = storage_.space().free;
     for (const std::string& uuid : merge_candidates(seen.tree, with_frozen(policy, seen.frozen)))
         find_facts(seen, uuid);
@@ -77,19 +80,22 @@ void Cycle::remember(const SrTree& tree) {
     std::vector<journal::NodeVersion> versions;
     for (const TreeNode& node : tree.nodes)
         if (node.state == NodeState::ok)
-            versions.push_back({node.uuid, std::string{to_string(node.format)}, node.parent, node.hidden,
-                                node.virtual_size.count()});
+            versions.push_back(
+                {node.uuid, std::string{to_string(node.format)}, node.parent, node.hidden, node.virtual_size.count()});
     journal_->record_tree(versions, tree.complete);
 }
 
 void Cycle::recover(MergeContext& context, Outcome& outcome) {
     Recovery edits = recover_header_edits(context);
     frozen_ = edits.frozen;
-    execute_replay(plan_replay(storage_), context);
+    ReplayOutcome replay = execute_replay(plan_replay(storage_, trees_.current()), context);
+    frozen_.merge(replay.frozen);
     Recovery operations = recover_operations(context);
     frozen_.merge(operations.frozen);
-    edits.notes.insert(edits.notes.end(), operations.notes.begin(), operations.notes.end());
-    for (const std::string& note : edits.notes) {
+    std::vector<std::string> notes = std::move(edits.notes);
+    notes.insert(notes.end(), replay.notes.begin(), replay.notes.end());
+    notes.insert(notes.end(), operations.notes.begin(), operations.notes.end());
+    for (const std::string& note : notes) {
         log::notice("gc", note);
         journal_->record_event("notice", "", note);
     }

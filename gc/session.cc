@@ -85,7 +85,8 @@ Session::Session(const SrLocation& sr, const SessionOptions& options, Intent int
             log::warning("gc", error.what()); // for a look the journal is a help, not a need
         }
     }
-    parts_->trees = std::make_unique<ScannedTrees>(parts_->storage, sr.directory, options.threads, parts_->journal.get());
+    parts_->trees =
+        std::make_unique<ScannedTrees>(parts_->storage, sr.directory, options.threads, parts_->journal.get());
     parts_->cycle = std::make_unique<Cycle>(parts_->storage, intent == Intent::change ? parts_->journal.get() : nullptr,
                                             parts_->occupancy, *parts_->trees);
 }

@@ -77,6 +77,13 @@ SrLocation the_sr(const Invocation& invocation) {
     return first_sr(invocation);
 }
 
+std::optional<Bytes> rate_option(const Invocation& invocation) {
+    if (!invocation.has("rate")) return std::nullopt;
+    const Bytes rate{parse_size(invocation.text("rate"), "rate")};
+    if (rate == 0_B) throw UsageError{"--rate 0 would never end"};
+    return rate;
+}
+
 SessionOptions session_options(const Invocation& invocation) {
     SessionOptions options;
     options.state_dir = invocation.common.state_dir;

@@ -17,6 +17,9 @@ SrLocation the_sr(const Invocation& invocation);
 /// The first of several arguments.
 SrLocation first_sr(const Invocation& invocation);
 
+/// --rate, where it was given. Throws UsageError.
+std::optional<Bytes> rate_option(const Invocation& invocation);
+
 SessionOptions session_options(const Invocation& invocation);
 
 /// UUIDs of the VDIs that follow the SR on the command line.

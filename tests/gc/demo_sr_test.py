@@ -10,7 +10,7 @@ import time
 import unittest
 import xml.dom.minidom
 
-from cli_support import DATA, CliTest, foreign_readers_there, hashes, make_demo, snapshot
+from cli_support import BINARY, DATA, CliTest, foreign_readers_there, hashes, make_demo, snapshot
 
 TEMPLATE = None
 
@@ -189,6 +189,31 @@ class Working(DemoTest):
             guest.wait()
         self.coppice("run", self.sr, "--once")
         self.assertNotIn(vdi("d", 2), self.uuids())
+
+    def test_a_stop_is_quick_and_safe(self):
+        disks = hashes(self.sr)
+        directories = ["--state-dir", self.path("state"), "--run-dir", self.path("run")]
+        for verb in (["run", self.sr, "--once"], ["coalesce", self.sr, "--leaf"]):
+            first = subprocess.Popen([BINARY, *verb, "--rate", "64K", *directories], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                     text=True)
+            try:
+                # The lock is held from the first step on.
+                while "leaf-coalesce" not in first.stderr.readline():
+                    self.assertIsNone(first.poll())
+                second = self.error("run", self.sr, "--once", status=6)
+                self.assertIn(str(first.pid), second["text"])
+                self.coppice("tree", self.sr)
+                started = time.monotonic()
+                first.terminate()
+                self.assertEqual(first.wait(20), 6)
+                self.assertLess(time.monotonic() - started, 5)
+            finally:
+                first.kill()
+                first.communicate()
+            self.assertEqual(hashes(self.sr), disks)
+        self.coppice("run", self.sr, "--once")
+        self.assertEqual(hashes(self.sr), disks)
+        self.assertEqual(len([uuid for uuid in self.uuids() if uuid.startswith("aaaa")]), 1)
 
     def test_directories_that_cannot_be_used(self):
         with open(self.path("file"), "w", encoding="utf-8"):

@@ -38,8 +38,12 @@ class Usage(CliTest):
     def test_values(self):
         self.error("tree", self.sr, "--format", "png", status=2)
         self.error("coalesce", self.sr, "--direction", "sideways", status=2)
-        for rate in ("", "fast", "10X", "-1", "999999999999T"):
+        for rate in ("", "0", "fast", "10X", "-1", "999999999999T"):
             self.error("coalesce", self.sr, f"--rate={rate}", status=2)
+
+    def test_xapi(self):
+        self.coppice("tree", self.sr, "--xapi", "none")
+        self.assertEqual(self.error("tree", self.sr, "--xapi", "https://host", status=8)["code"], "xapi-unreachable")
 
     def test_a_service_is_not_offered_yet(self):
         self.assertIn("--once", self.error("run", self.sr, status=2)["text"])

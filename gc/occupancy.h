@@ -1,0 +1,29 @@
+// Who uses an image on this host: the processes that have it open, and the locks on it.
+#pragma once
+
+#include "coalesce/occupancy.h"
+
+#include <string>
+
+namespace coppice {
+
+class HostOccupancy final : public Occupancy {
+public:
+    /// The directories stand in for /proc and /sys in tests.
+    explicit HostOccupancy(std::string proc = "/proc", std::string sys = "/sys")
+        : proc_{std::move(proc)}, sys_{std::move(sys)} {}
+
+    std::unique_ptr<Claim> claim(BlockDevice& device, Purpose purpose) override;
+    std::optional<Opener> lock_holder(const BlockDevice& device) override;
+    /// Loop devices count too, with pid 0: the kernel holds their files, no process does.
+    std::vector<std::vector<Opener>> openers(std::span<const FileIdentity> images) override;
+
+private:
+    std::string proc_;
+    std::string sys_;
+};
+
+/// As in /proc/PID/comm; empty where there is no such process.
+std::string process_name(int pid, const std::string& proc = "/proc");
+
+} // namespace coppice
