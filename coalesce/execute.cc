@@ -37,7 +37,7 @@ void complete_down(const Step& step, MergeContext& context) {
     // on the way is an ordinary tree, and our own journal knows the rest.
     const std::string entry = "relink_" + step.vdi;
     const bool tell_sm = step.emptied.size() == 1;
-    if (tell_sm && !context.storage.exists(entry)) write_small_file(context.storage, entry, "1");
+    if (tell_sm) write_small_file(context.storage, entry, "1");
     relink_children(step, context, step.vdi);
     if (tell_sm) {
         context.storage.remove(entry);

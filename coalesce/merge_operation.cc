@@ -108,7 +108,7 @@ void MergeOperation::take_up_or_begin() {
 
 void MergeOperation::merge() {
     const std::string entry = sm_entry(step_);
-    if (!context_.storage.exists(entry)) write_small_file(context_.storage, entry, "1");
+    write_small_file(context_.storage, entry, "1");
 
     std::vector<const Image*> now = views(beneath_);
     const ChainView after{now};

@@ -2,10 +2,17 @@
 
 #include "format/base/error.h"
 
+#include <algorithm>
+
 namespace coppice {
 
 void write_small_file(Storage& storage, const std::string& name, std::string_view content) {
-    auto file = storage.create(name);
+    const auto file = storage.exists(name) ? storage.open(name, Access::read_write) : storage.create(name);
+    if (file->size() > 0_B) {
+        const auto found = file->read_at(0_B, std::min(file->size(), Bytes{content.size() + 1}));
+        if (std::ranges::equal(found, std::as_bytes(std::span{content}))) return;
+        throw SystemError{"write", name, std::make_error_code(std::errc::file_exists)};
+    }
     file->write_at(0_B, std::as_bytes(std::span{content}));
     file->flush();
     storage.sync();

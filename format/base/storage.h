@@ -55,7 +55,8 @@ public:
     virtual StorageSpace space() const = 0;
 };
 
-/// A small file with exactly this content, durable with its name when the call returns. The name must not exist.
+/// A small file with exactly this content, durable with its name when the call returns. An empty file of this name is what
+/// a crash in here leaves, and is filled; one with other content makes it throw.
 void write_small_file(Storage& storage, const std::string& name, std::string_view content);
 /// At most `limit` bytes of a file; nullopt where it does not exist.
 std::optional<std::string> read_small_file(Storage& storage, const std::string& name, Bytes limit);

@@ -131,6 +131,57 @@ void Relinking::write_text(Draft& draft, std::size_t slot, std::uint32_t code, c
     draft.texts.push_back({Bytes{locator.data_offset.value()}, std::move(bytes)});
 }
 
+bool Relinking::changes(const std::vector<Overwrite>& texts) const {
+    return std::ranges::any_of(texts, [&](const Overwrite& text) {
+        return text.offset + Bytes{text.bytes.size()} > device_.size() ||
+               device_.read_at(text.offset, Bytes{text.bytes.size()}) != text.bytes;
+    });
+}
+
+namespace {
+
+/// The header without the locators that readers look at, but for one.
+DynamicHeader with_only(DynamicHeader header, std::size_t kept) {
+    auto& locators = header.editable().locators;
+    for (std::size_t slot = 0; slot < locators.size(); ++slot)
+        if (slot != kept && platform::is_read(locators[slot].platform_code.value())) locators[slot] = {};
+    return header;
+}
+
+} // namespace
+
+/// A change of parent of which no reader ever sees half, because the header names one locator only while texts change:
+/// header with the first locator alone; the new text at the place of the second; header with UUID, name and that place,
+/// in one write; the other texts; header with all locators, the first two having changed places. nullopt where the
+/// image has no two locators with room for each other's text.
+std::optional<HeaderEdit> Relinking::switched_over(const Draft& draft) const {
+    if (!headers_.footer.is(DiskType::differencing) || draft.moves_footer) return std::nullopt;
+    std::vector<std::size_t> read;
+    for (std::size_t slot = 0; slot < draft.header.raw().locators.size(); ++slot)
+        if (platform::is_read(draft.header.raw().locators[slot].platform_code.value())) read.push_back(slot);
+    if (read.size() < 2 || read.size() != draft.texts.size()) return std::nullopt;
+    DynamicHeader after = draft.header;
+    disk::ParentLocator& first = after.editable().locators[read[0]];
+    disk::ParentLocator& second = after.editable().locators[read[1]];
+    const auto& old_first = headers_.header->raw().locators[read[0]];
+    const auto& old_second = headers_.header->raw().locators[read[1]];
+    for (std::size_t at = 0; at < read.size(); ++at) // all texts stay in the places that the image has for them
+        if (headers_.header->raw().locators[read[at]].data_offset.value() != draft.texts[at].offset.count())
+            return std::nullopt;
+    if (draft.texts[0].bytes.size() != draft.texts[1].bytes.size()) return std::nullopt;
+    std::swap(first.data_offset, second.data_offset);
+    std::swap(first.data_space, second.data_space);
+
+    const Bytes header_offset = headers_.layout->header_offset;
+    std::vector<Overwrite> rest{{Bytes{old_first.data_offset.value()}, draft.texts[1].bytes}};
+    rest.insert(rest.end(), draft.texts.begin() + 2, draft.texts.end());
+    return HeaderEdit{{{{header_offset, with_only(*headers_.header, read[0]).pack()}},
+                       {{Bytes{old_second.data_offset.value()}, draft.texts[0].bytes}},
+                       {{header_offset, with_only(after, read[0]).pack()}},
+                       std::move(rest),
+                       {{header_offset, after.pack()}}}};
+}
+
 HeaderEdit Relinking::to(const NewParent& parent) const {
     refuse_poisoned(device_, headers_.footer);
     if (parent.format == Format::qcow2) throw Unsupported{device_.name(), "a VHD cannot have a QCOW2 image as parent"};
@@ -164,6 +215,8 @@ HeaderEdit Relinking::to(const NewParent& parent) const {
     }
     if (count_read() == 0) throw Unsupported{device_.name(), "no room to name the parent " + parent.name};
 
+    if (draft.header.pack() == headers_.header->pack() && !changes(draft.texts)) return {};
+    if (auto edit = switched_over(draft)) return std::move(*edit);
     HeaderEdit edit;
     if (draft.moves_footer && draft.free_begin > headers_.footers.data_limit(device_))
         edit.phases.push_back({{draft.free_begin, headers_.footer.pack()}});

@@ -8,6 +8,7 @@
 #include "format/image.h"
 #include "format/vhd/headers.h"
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,9 +27,9 @@ public:
     /// All three must outlive it.
     Relinking(const BlockDevice& device, const Headers& headers, const Bat& bat);
 
-    /// Locator texts first, then the header, so that a crash between leaves old UUID with new paths, as the reference
-    /// does; a name as long as the old one costs a single sector of the header. A dynamic disk becomes differencing
-    /// last.
+    /// With two locators or more, each state between two phases names one parent and its UUID (see switched_over).
+    /// Otherwise locator texts first, then the header, so that a crash between leaves old UUID with new paths, as the
+    /// reference does. A dynamic disk becomes differencing last.
     HeaderEdit to(const NewParent& parent) const;
     /// The type changes first: a dynamic disk with remains of a parent is read well, a differencing one without is not.
     HeaderEdit to_nothing() const;
@@ -44,8 +45,10 @@ private:
     };
 
     Draft draft() const;
+    std::optional<HeaderEdit> switched_over(const Draft& draft) const;
     void write_text(Draft& draft, std::size_t slot, std::uint32_t code, const std::string& path) const;
     bool fits(const disk::ParentLocator& locator, const LocatorText& place, std::size_t length) const;
+    bool changes(const std::vector<Overwrite>& texts) const;
     bool own_place(ByteRange place) const;
 
     const BlockDevice& device_;

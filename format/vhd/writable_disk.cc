@@ -78,6 +78,8 @@ void WritableDisk::settle(const Footer& footer) {
         return offset + footer_size <= device_.size() && device_.read_at(offset, footer_size) == bytes;
     };
     const Bytes end = device_.fixed_size() ? device_.size() - footer_size : data_end();
+    // Two different valid footers are damage that nobody can judge: where the content changes, the pair is one edit.
+    if (!(footer == footer_)) apply_logged(device_, {{{{end, bytes}}, {{0_B, bytes}}}}, log_);
     if (!stands_at(end)) {
         device_.write_at(end, bytes);
         device_.flush();
