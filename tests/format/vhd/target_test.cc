@@ -72,7 +72,7 @@ TEST(VhdTarget, AgreesWithAModel) {
         SCOPED_TRACE(round);
         const Bytes block_size = 512_B * (1ULL << random() % 7);
         const Bytes size = sector_size * (20 + random() % 400);
-        const Bytes volume = random() % 3 == 0 ? 1_MiB : 0_B;
+        const Bytes volume = random() % 3 == 0 ? 4_MiB : 0_B;
         NewDisk root{size};
         root.block_size = block_size;
         const Stored base = make({"base.vhd", root, random() % 4 == 0, volume});
