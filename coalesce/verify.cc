@@ -12,7 +12,7 @@ constexpr Bytes window_size = 128_MiB;
 constexpr Bytes compare_size = 1_MiB;
 
 void require_sound(const Image& target) {
-    const CheckReport report = check_image(target.device(), target.format());
+    const CheckReport report = check_image(target.device(), target.format(), CheckDepth::metadata);
     if (report.verdict == Verdict::ok || report.verdict == Verdict::leaks) return;
     throw CorruptImage{target.name(), "after the merge the check finds: " +
                                           (report.findings.empty() ? std::string{to_string(report.verdict)}

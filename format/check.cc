@@ -20,12 +20,12 @@ std::string_view to_string(Verdict verdict) {
     return "";
 }
 
-CheckReport check_image(const BlockDevice& device, Format format) {
+CheckReport check_image(const BlockDevice& device, Format format, CheckDepth depth) {
     switch (format) {
     case Format::vhd:
         return vhd::check(device);
     case Format::qcow2:
-        return qcow2::check(device);
+        return qcow2::check(device, depth);
     case Format::raw:
         break;
     }

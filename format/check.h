@@ -37,8 +37,14 @@ struct CheckReport {
     std::vector<Finding> findings;
 };
 
+/// How far a check goes.
+enum class CheckDepth {
+    metadata, ///< everything but the content of clusters
+    content,  ///< and every compressed cluster is decompressed, which takes as long as reading the image
+};
+
 /// Never throws on the image's content; SystemError where reading fails. Bounded memory: at most 128 MiB, and more than
 /// one byte per 4 KiB of the file only for the reference counts of a QCOW2 image.
-CheckReport check_image(const BlockDevice& device, Format format);
+CheckReport check_image(const BlockDevice& device, Format format, CheckDepth depth = CheckDepth::content);
 
 } // namespace coppice

@@ -156,8 +156,8 @@ CheckReport not_opened(const Error& error, const char* reason) {
     return report;
 }
 
-void check_counts(const Layer& layer, Findings& findings) {
-    MetadataWalk walk{layer, findings};
+void check_counts(const Layer& layer, Findings& findings, CheckDepth depth) {
+    MetadataWalk walk{layer, findings, depth};
     ReferenceCounts counts;
     CountComparison comparison{layer, findings, walk.refcount_table()};
     for (ClusterNumber begin;; begin = counts.end()) {
@@ -168,10 +168,10 @@ void check_counts(const Layer& layer, Findings& findings) {
     }
 }
 
-CheckReport check_layer(const Layer& layer) {
+CheckReport check_layer(const Layer& layer, CheckDepth depth) {
     Findings findings;
     const auto refused = refusal(layer.header(), findings);
-    check_counts(layer, findings);
+    check_counts(layer, findings, depth);
     CheckReport report;
     if (refused) {
         report.verdict = Verdict::unsupported;
@@ -193,7 +193,7 @@ CheckReport check_layer(const Layer& layer) {
 
 } // namespace
 
-CheckReport check(const BlockDevice& device) {
+CheckReport check(const BlockDevice& device, CheckDepth depth) {
     std::optional<Layer> layer;
     try {
         layer.emplace(device);
@@ -202,7 +202,7 @@ CheckReport check(const BlockDevice& device) {
     } catch (const Unsupported& error) {
         return not_opened(error, "unsupported-feature");
     }
-    return check_layer(*layer);
+    return check_layer(*layer, depth);
 }
 
 } // namespace coppice::qcow2

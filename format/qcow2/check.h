@@ -10,6 +10,6 @@
 
 namespace coppice::qcow2 {
 
-CheckReport check(const BlockDevice& device);
+CheckReport check(const BlockDevice& device, CheckDepth depth = CheckDepth::content);
 
 } // namespace coppice::qcow2

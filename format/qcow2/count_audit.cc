@@ -16,8 +16,9 @@ constexpr std::size_t most_corrections = 1U << 20;
 class Auditor {
 public:
     explicit Auditor(const BlockDevice& device)
-        : layer_{device}, walk_{layer_, findings_}, dirty_{(layer_.header().incompatible_features &
-                                                            disk::incompatible_dirty) != 0} {}
+        : layer_{device}, walk_{layer_, findings_, CheckDepth::metadata}, dirty_{
+                                                                              (layer_.header().incompatible_features &
+                                                                               disk::incompatible_dirty) != 0} {}
 
     CountAudit run() {
         expect_sound();

@@ -21,9 +21,9 @@ Bytes padded(Bytes length) {
 
 } // namespace
 
-MetadataWalk::MetadataWalk(const Layer& layer, Findings& findings)
-    : layer_{layer}, findings_{findings}, cluster_size_{layer.header().cluster_size()}, limit_{layer.limit()},
-      rules_{L2Rules::of(layer.header(), layer.limit())} {
+MetadataWalk::MetadataWalk(const Layer& layer, Findings& findings, CheckDepth depth)
+    : layer_{layer}, findings_{findings}, depth_{depth}, cluster_size_{layer.header().cluster_size()},
+      limit_{layer.limit()}, rules_{L2Rules::of(layer.header(), layer.limit())} {
     read_refcount_table();
     read_active_l1();
     read_snapshots();
@@ -243,7 +243,7 @@ void MetadataWalk::count_l2_table(ReferenceCounts& counts, const L2Use& use) {
         if (entry.defect) report(effect, entry.defect->code, Bytes{use.offset + index * 8}, entry.defect->expectation);
         if (!entry.counts) continue;
         count_entry(counts, entry, use);
-        if (entry.compressed && first_walk_) compressed.push_back(entry);
+        if (entry.compressed && first_walk_ && depth_ == CheckDepth::content) compressed.push_back(entry);
     }
     try_compressed(compressed, effect);
 }

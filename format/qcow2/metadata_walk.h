@@ -1,9 +1,10 @@
 // Walks everything in an image that refers to host clusters, and counts the references.
 //
 // Each L2 table is read once per round, in the order of the file, however many L1 entries name it. Only the first walk
-// reports what it finds wrong with the structures, and decompresses compressed clusters.
+// reports what it finds wrong with the structures, and may decompress compressed clusters.
 #pragma once
 
+#include "format/check.h"
 #include "format/qcow2/findings.h"
 #include "format/qcow2/l2_entry.h"
 #include "format/qcow2/layer.h"
@@ -16,7 +17,7 @@ namespace coppice::qcow2 {
 class MetadataWalk {
 public:
     /// Reads the refcount table and all L1 tables; reports what is wrong with them. All references outlive it.
-    MetadataWalk(const Layer& layer, Findings& findings);
+    MetadataWalk(const Layer& layer, Findings& findings, CheckDepth depth);
 
     /// Adds all references to `counts`.
     void count(ReferenceCounts& counts);
@@ -62,6 +63,7 @@ private:
 
     const Layer& layer_;
     Findings& findings_;
+    CheckDepth depth_;
     Bytes cluster_size_;
     Bytes limit_;
     L2Rules rules_;
