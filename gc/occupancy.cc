@@ -41,14 +41,18 @@ std::optional<ObjectKey> object_at(int directory, const char* name) {
 /// Calls `visit` with every name in the directory. False where the directory is gone.
 bool for_each_entry(int parent, const std::string& name,
                     const std::function<void(int directory, const char* entry)>& visit) {
+    const auto is_gone = [] { return errno == ENOENT || errno == ESRCH || errno == ENOTDIR; };
     UniqueFd fd{::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
     if (!fd) {
-        if (errno == ENOENT || errno == ESRCH || errno == ENOTDIR) return false;
+        if (is_gone()) return false;
         throw SystemError::from_errno("look through open files", name);
     }
     const int directory = fd.get();
     const std::unique_ptr<DIR, int (*)(DIR*)> stream{::fdopendir(directory), ::closedir};
-    if (!stream) throw SystemError::from_errno("look through open files", name);
+    if (!stream) {
+        if (is_gone()) return false; // the process has ended since: its directory is open, but has no attributes
+        throw SystemError::from_errno("look through open files", name);
+    }
     fd.release();
     for (;;) {
         errno = 0;
