@@ -49,6 +49,43 @@ bool equals(const BlockDevice& device, const std::vector<Overwrite>& expected) {
     });
 }
 
+/// What the places of `before` hold when the first `phases` phases of the edit are complete. Places may overlap.
+std::vector<Overwrite> after_phases(std::vector<Overwrite> before, const HeaderEdit& edit, std::size_t phases) {
+    for (std::size_t phase = 0; phase < phases; ++phase)
+        for (const Overwrite& overwrite : edit.phases[phase])
+            for (Overwrite& place : before) {
+                const Bytes begin = std::max(place.offset, overwrite.offset);
+                const Bytes end = std::min(place.offset + Bytes{place.bytes.size()},
+                                           overwrite.offset + Bytes{overwrite.bytes.size()});
+                if (begin >= end) continue;
+                const auto part =
+                    std::span{overwrite.bytes}.subspan((begin - overwrite.offset).count(), (end - begin).count());
+                std::ranges::copy(part,
+                                  place.bytes.begin() + static_cast<std::ptrdiff_t>((begin - place.offset).count()));
+            }
+    return before;
+}
+
+/// How many phases are known to be complete: those up to the last one behind which the image is but for a torn next
+/// one.
+///
+/// Going on there, instead of at the beginning, keeps what the phases promise: each state between two of them can be
+/// read, but going back from a later one to an earlier one passes states that nobody has thought of.
+std::size_t complete_phases(const BlockDevice& device, const journal::PendingEdit& pending) {
+    const std::vector<Overwrite> now = current_bytes(device, pending.edit);
+    for (std::size_t done = pending.edit.phases.size(); done > 0; --done) {
+        const std::vector<Overwrite> expected = after_phases(pending.before, pending.edit, done);
+        std::vector<const Overwrite*> allowed;
+        if (done < pending.edit.phases.size())
+            for (const Overwrite& overwrite : pending.edit.phases[done])
+                allowed.push_back(&overwrite);
+        for (const Overwrite& place : expected)
+            allowed.push_back(&place);
+        if (std::ranges::all_of(now, [&](const Overwrite& place) { return made_of(place, allowed); })) return done;
+    }
+    return 0;
+}
+
 /// Whether the image holds nothing but old and new pieces of the edit.
 bool only_torn(const BlockDevice& device, const journal::PendingEdit& pending) {
     std::vector<const Overwrite*> allowed;
@@ -79,7 +116,9 @@ RecoveredEdit recover(Storage& storage, const journal::PendingEdit& pending, Occ
         // Where nothing was written yet the edit is not forced on the image: much may have happened since it was
         // wanted.
         if (equals(*device, pending.before)) return {pending.image, Outcome::unneeded, "the change had not begun"};
-        apply(*device, pending.edit);
+        const auto done = static_cast<std::ptrdiff_t>(complete_phases(*device, pending));
+        device->flush(); // what is there may never have been made durable
+        apply(*device, {{pending.edit.phases.begin() + done, pending.edit.phases.end()}});
         return {pending.image, Outcome::applied, "an interrupted change of the header was completed"};
     } catch (const Busy& busy) {
         return {pending.image, Outcome::in_use, busy.what()};

@@ -1,5 +1,6 @@
 #include "journal/journal.h"
 
+#include "format/base/crash_point.h"
 #include "journal/database.h"
 
 #include <SQLiteCpp/VariadicBind.h>
@@ -105,6 +106,7 @@ private:
         return translated(path_, [&] {
             SQLite::Transaction write{*connection_.database, SQLite::TransactionBehavior::IMMEDIATE};
             auto result = body(*connection_.database);
+            about_to_change();
             write.commit();
             return result;
         });
