@@ -91,7 +91,7 @@ void check_no_parent(const DynamicHeader& header, Bytes offset, Findings& findin
     const disk::DynamicHeader& raw = header.raw();
     if (!header.parent_uuid().is_null() || raw.parent_timestamp.value() != 0 || !all_zero(raw.parent_name) ||
         !all_zero(std::as_bytes(std::span{raw.locators})))
-        findings.damage("parent-on-root", offset, "a dynamic disk with remains of a parent");
+        findings.blemish("parent-on-root", offset, "a dynamic disk with remains of a parent");
 }
 
 bool check_locator_texts(const DynamicHeader& header, const std::vector<LocatorText>& locators, const Layout& layout,

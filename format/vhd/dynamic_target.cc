@@ -2,6 +2,7 @@
 
 #include "format/vhd/block_batch.h"
 #include "format/vhd/growth.h"
+#include "format/vhd/relink.h"
 #include "format/vhd/sector_bitmap.h"
 
 #include <algorithm>
@@ -53,7 +54,19 @@ bool scrub(BlockDevice& device, ByteRange range, std::vector<std::byte>& buffer)
 } // namespace
 
 void DynamicTarget::prepare() {
-    disk_.guarded([&] { disk_.settle(disk_.footer()); });
+    disk_.guarded([&] {
+        disk_.settle(disk_.footer());
+        if (disk_.footer().is(DiskType::dynamic)) forget_former_parent();
+    });
+}
+
+/// A change of type and header that was cut short between the two, and whose record is lost.
+void DynamicTarget::forget_former_parent() {
+    const DynamicHeader clean = without_parent(disk_.header());
+    const HeaderEdit edit{{differing_sectors(disk_.layout().header_offset, disk_.header().bytes(), clean.pack())}};
+    if (edit.phases.front().empty()) return;
+    apply_logged(disk_.device(), edit, disk_.log());
+    disk_.replace_metadata(clean, disk_.layout(), disk_.batmap());
 }
 
 void DynamicTarget::grow(Bytes virtual_size, const Beneath& beneath, DataMover& mover) {

@@ -44,6 +44,15 @@ HeaderEdit footer_edit(const BlockDevice& device, const Headers& headers, const 
     return {{{{primary_place(device, headers, bat), bytes}}, {{0_B, bytes}}}};
 }
 
+DynamicHeader without_parent(DynamicHeader header) {
+    disk::DynamicHeader& raw = header.editable();
+    raw.parent_uuid = {};
+    raw.parent_timestamp = 0;
+    raw.parent_name = {};
+    raw.locators = {};
+    return header;
+}
+
 std::vector<Overwrite> differing_sectors(Bytes offset, std::span<const std::byte> before,
                                          std::span<const std::byte> after) {
     std::vector<Overwrite> result;
@@ -237,13 +246,8 @@ HeaderEdit Relinking::to_nothing() const {
     HeaderEdit edit;
     if (headers_.footer.is(DiskType::differencing))
         edit = footer_edit(device_, headers_, bat_, headers_.footer.with_type(DiskType::dynamic));
-    DynamicHeader header = *headers_.header;
-    disk::DynamicHeader& raw = header.editable();
-    raw.parent_uuid = {};
-    raw.parent_timestamp = 0;
-    raw.parent_name = {};
-    raw.locators = {};
-    auto changed = differing_sectors(headers_.layout->header_offset, headers_.header->bytes(), header.pack());
+    auto changed = differing_sectors(headers_.layout->header_offset, headers_.header->bytes(),
+                                     without_parent(*headers_.header).pack());
     if (!changed.empty()) edit.phases.push_back(std::move(changed));
     return edit;
 }

@@ -18,6 +18,9 @@ namespace coppice::vhd {
 /// image whose journaled resize was interrupted.
 HeaderEdit footer_edit(const BlockDevice& device, const Headers& headers, const Bat& bat, const Footer& footer);
 
+/// The header without any trace of a parent.
+DynamicHeader without_parent(DynamicHeader header);
+
 /// The sectors in which two byte strings of equal length differ, as overwrites of what stands at `offset`.
 std::vector<Overwrite> differing_sectors(Bytes offset, std::span<const std::byte> before,
                                          std::span<const std::byte> after);
