@@ -34,6 +34,12 @@ std::string sm_entry(const Step& step) {
 
 } // namespace
 
+bool target_may_hold_data(const journal::Operation& operation, const journal::Fingerprint& now) {
+    const auto began = std::ranges::find(operation.sources, now.vdi, &journal::Fingerprint::vdi);
+    if (began == operation.sources.end() || !began->identity.same_object(now.identity)) return false;
+    return operation.cursor == 0_B || now.identity.modified_ns > began->identity.modified_ns;
+}
+
 MergeOperation::MergeOperation(const Step& step, MergeContext& context) : step_{step}, context_{context} {
     const SrTree tree = context.trees.current();
     require_shape(tree);
@@ -76,20 +82,27 @@ void MergeOperation::open(const SrTree& tree) {
     beneath_ = open_ancestors(context_, tree, step_.direction == Direction::down ? *step_.into : step_.emptied.back());
 }
 
+/// Of the sources, newest first, and of the target, last.
 std::vector<journal::Fingerprint> MergeOperation::fingerprints() const {
     std::vector<journal::Fingerprint> result;
     for (const auto& source : sources_)
         result.push_back({source->node().uuid, source->image().device().identity()});
+    result.push_back({target_->node().uuid, target_->image().device().identity()});
     return result;
 }
 
 void MergeOperation::take_up_or_begin() {
     const auto current = fingerprints();
+    const auto still_valid = [&](const journal::Operation& operation) {
+        return operation.sources.size() == current.size() &&
+               std::equal(current.begin(), current.end() - 1, operation.sources.begin()) &&
+               target_may_hold_data(operation, current.back());
+    };
     for (const journal::Operation& operation : context_.journal.unfinished()) {
         if (operation.into != *step_.into || operation.direction != to_string(step_.direction)) continue;
         const Step recorded = step_from_json(operation.step);
         // The cursor counts only while the sources are to the byte what they were when it was written.
-        if (recorded.emptied == step_.emptied && operation.sources == current) {
+        if (recorded.emptied == step_.emptied && still_valid(operation)) {
             record_ = operation;
             resumed_ = operation.cursor > 0_B;
             continue;
@@ -117,7 +130,13 @@ void MergeOperation::merge() {
         for (const auto& image : beneath_)
             now.push_back(image.get());
     }
-    pour(ChainView{now}, after);
+    try {
+        pour(ChainView{now}, after);
+    } catch (const CorruptImage& error) {
+        // Whatever the cursor says, something is missing below it: the next attempt begins anew.
+        context_.journal.set_state(record_.id, journal::OperationState::abandoned, error.what());
+        throw;
+    }
 
     context_.journal.set_state(record_.id, journal::OperationState::relinking);
     context_.storage.remove(entry);

@@ -10,6 +10,11 @@
 
 namespace coppice {
 
+/// Whether the target, as it is `now`, can be the one that the operation poured data into: the same file, and written
+/// to since the operation began. It is not after a snapshot has given its name to a new leaf, nor after a backup or an
+/// older state of the storage has been brought back.
+bool target_may_hold_data(const journal::Operation& operation, const journal::Fingerprint& now);
+
 class MergeOperation {
 public:
     /// Opens and claims the images of `step`, and looks for an unfinished operation to take up. Throws Refused or Busy
