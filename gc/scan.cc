@@ -36,6 +36,8 @@ SrTree scan_sr(Storage& storage, const ScanOptions& options) {
         const bool vanished = std::ranges::any_of(images, &ScannedImage::vanished);
         Linked linked = link_images(storage, std::move(images), options);
         if (last || (!vanished && !linked.unsteady)) {
+            // Renamed while we looked, twice in a row: under its new name it may be somebody's child.
+            if (vanished) linked.tree.complete = false;
             if (options.sizes != nullptr) options.sizes->keep_only(linked.tree);
             return std::move(linked.tree);
         }

@@ -75,6 +75,7 @@ private:
             return;
         }
         const std::string& first = child.parent->names.front();
+        unresolved_[node.uuid] = resolved.not_listed.has_value();
         suspect_mentioned(child);
         if (resolved.not_listed && node_of_file(*resolved.not_listed)) result_.unsteady = true;
         if (resolved.not_listed)
@@ -182,12 +183,16 @@ private:
     /// Who may be the parent of what does not say so itself.
     void suspect_parents() {
         for (const ScannedImage& image : images_) {
-            if (image.header_read || duplicate(image)) continue;
+            const auto unresolved = unresolved_.find(image.node.uuid);
+            const bool named_in_vain = unresolved != unresolved_.end();
+            if ((image.header_read && !named_in_vain) || duplicate(image)) continue;
             TreeNode& node = *result_.tree.find(image.node.uuid);
-            std::set<std::string> suspects;
-            if (image.salvaged) suspects = image.salvaged->mentioned;
+            std::set<std::string> suspects{node.suspected_parents.begin(), node.suspected_parents.end()};
+            if (image.salvaged) suspects.merge(std::set{image.salvaged->mentioned});
             const bool remembered = add_remembered(node, suspects);
-            const bool may_have_parent = image.salvaged
+            // A link or a foreign name is there, and may lead to any image of the SR.
+            const bool may_have_parent = named_in_vain ? unresolved->second
+                                         : image.salvaged
                                              ? image.salvaged->may_have_parent
                                              : node.format != Format::raw && node.state == NodeState::unknown;
             if (may_have_parent && suspects.empty() && !remembered) result_.tree.complete = false;
@@ -230,6 +235,7 @@ private:
     std::set<std::string> uuids_;
     std::set<std::string> duplicates_;
     std::map<std::string, bool> remembered_;
+    std::map<std::string, bool> unresolved_; ///< whose parent is not in the listing; true: but something of its name is
     Linked result_;
 };
 

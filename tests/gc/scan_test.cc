@@ -337,6 +337,38 @@ TEST(Scan, KnowsNothingOfWhatItCannotRead) {
     EXPECT_TRUE(sr.scan().complete) << "a raw image depends on nothing";
 }
 
+TEST(Scan, TakesWhatStandsBehindAForeignNameForUnknown) {
+    Sr sr;
+    sr.root(1, Format::qcow2);
+    ImageSpec spec;
+    spec.format = Format::qcow2;
+    spec.parent = "base.qcow2";
+    spec.parent_format = Format::qcow2;
+    sr.add(2, spec);
+    EXPECT_TRUE(sr.scan().complete) << "there is nothing of that name";
+    sr.storage.put_link("base.qcow2");
+    EXPECT_FALSE(sr.scan().complete) << "the link may lead to 1";
+    sr.options.last_known = [](const std::string& vdi) {
+        return std::optional{journal::NodeVersion{
+            vdi, "qcow2", vdi == name_of(2) ? std::optional{name_of(1)} : std::nullopt, vdi == name_of(1), 0}};
+    };
+    const SrTree remembered = sr.scan();
+    EXPECT_TRUE(remembered.complete);
+    EXPECT_THAT(node(remembered, 2).suspected_parents, ElementsAre(name_of(1)));
+}
+
+TEST(Scan, RemembersWhatAMissingParentStoodOn) {
+    Sr sr;
+    sr.root(1, Format::vhd).child(2, 1, Format::vhd, true).child(3, 2, Format::vhd);
+    sr.storage.remove(file_of(2, Format::vhd));
+    sr.options.last_known = [](const std::string& vdi) -> std::optional<journal::NodeVersion> {
+        if (vdi == name_of(3)) return journal::NodeVersion{vdi, "vhd", name_of(2), false, 0};
+        if (vdi == name_of(2)) return journal::NodeVersion{vdi, "vhd", name_of(1), true, 0};
+        return journal::NodeVersion{vdi, "vhd", std::nullopt, true, 0};
+    };
+    EXPECT_THAT(node(sr.scan(), 3).suspected_parents, ElementsAre(name_of(1))) << "2 may come back";
+}
+
 TEST(Scan, LooksAgainWhenAFileVanishes) {
     Sr sr;
     sr.root(1, Format::vhd).child(2, 1, Format::vhd);
