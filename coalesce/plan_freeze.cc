@@ -54,8 +54,11 @@ std::optional<FrozenSet::Cause> FrozenSet::find_cause(std::size_t place, const P
     if (index_.on_cycle(place)) return Cause{place, "chain-cycle", "its parents lead back to it"};
     if (node.parent && index_.parent(place) == PlanIndex::none)
         return Cause{place, "parent-missing", "its parent " + *node.parent + " is not on the SR"};
-    if (policy.sm_operations.contains(node.uuid))
-        return Cause{place, "sm-operation", "a journal or lock of sm holds it"};
+    if (policy.sm_operations.contains(node.uuid)) {
+        const auto text = policy.sm_texts.find(node.uuid);
+        return Cause{place, "sm-operation",
+                     text != policy.sm_texts.end() ? text->second : "a journal or lock of sm holds it"};
+    }
     if (is_set_aside(node))
         return Cause{place, "sm-operation", "sm set it aside in a leaf coalesce that is not finished"};
     // The leaf itself may be half renamed as long as its former self is there.

@@ -21,8 +21,10 @@ Attempt attempt_of(const Step& step) {
 
 Policy with_frozen(const Policy& policy, const std::map<std::string, std::string>& frozen) {
     Policy result = policy;
-    for (const auto& [vdi, text] : frozen)
+    for (const auto& [vdi, text] : frozen) {
         result.sm_operations.insert(vdi);
+        result.sm_texts.emplace(vdi, text);
+    }
     return result;
 }
 

@@ -22,15 +22,17 @@ enum class SmEntryType {
 struct SmEntry {
     SmEntryType type;
     std::string vdi;
-    std::string value;
+    std::string value; ///< without line ends and zero bytes behind it
     std::string file;
+    std::string trouble; ///< why the value could not be read; empty where it could
 
     bool operator==(const SmEntry&) const = default;
 };
 
 std::string sm_entry_name(SmEntryType type, const std::string& vdi);
 
-/// Sorted by file name. An empty file counts as no entry, as it does for sm.
+/// Sorted by file name. An empty file counts as no entry, as it does for sm; one that holds nothing but zero bytes,
+/// which is what a power cut makes of a file that was never flushed, is an entry without a value.
 std::vector<SmEntry> list_sm_entries(Storage& storage);
 
 } // namespace coppice

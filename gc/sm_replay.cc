@@ -1,8 +1,12 @@
 #include "gc/sm_replay.h"
 
+#include "coalesce/images.h"
 #include "coalesce/relink.h"
 #include "format/base/error.h"
-#include "format/base/log.h"
+#include "gc/sm_evidence.h"
+
+#include <initializer_list>
+#include <memory>
 
 namespace coppice {
 namespace {
@@ -23,24 +27,59 @@ void show_or_hide(MergeContext& context, const TreeNode& node, bool hidden) {
     set_hidden(context, image, hidden);
 }
 
-void finish_relink(const ReplayAction& action, MergeContext& context) {
-    const SrTree tree = context.trees.current();
-    const TreeNode& parent = require_node(tree, action.other);
-    const auto image = open_image(context.storage.open(parent.file, Access::read_only), parent.format);
-    for (const std::string& uuid : tree.children(action.vdi)) {
-        ClaimedImage child{context, require_node(tree, uuid), Access::read_write};
-        relink(context, child, as_parent(parent, *image));
-    }
+/// Throws where one of the images is in use: better now than after half of the changes.
+void require_free(MergeContext& context, std::initializer_list<const TreeNode*> nodes) {
+    for (const TreeNode* node : nodes)
+        if (node != nullptr) ClaimedImage{context, *node, Access::read_write};
+}
+
+std::string drop_entry(const ReplayAction& action, MergeContext& context, const std::string& why) {
     remove_entry(action, context);
-    remove_emptied(context, {action.vdi});
+    return "removed " + action.entry + ": " + why;
+}
+
+std::string finish_relink(const ReplayAction& action, MergeContext& context) {
+    const SrTree tree = context.trees.current();
+    const TreeNode& merged = require_node(tree, action.vdi);
+    const TreeNode& parent = require_node(tree, action.other);
+    if (merged.parent != parent.uuid) throw Refused{"sm-operation", merged.uuid, "has got another parent"};
+    {
+        const OpenChain chain{context, tree, merged.uuid};
+        const OpenChain beneath{context, tree, parent.uuid};
+        const auto difference = verified_by_us(context, chain.top(), merged.uuid, parent.uuid)
+                                    ? std::nullopt
+                                    : first_difference(chain.top(), beneath.view(), context.stop);
+        if (difference && tree.children(parent.uuid).size() > 1)
+            throw Refused{"sm-operation", merged.uuid,
+                          "its data from byte " + std::to_string(difference->count()) + " on is not in " + parent.uuid +
+                              ", which has other children that may need it"};
+        if (difference) return drop_entry(action, context, "its data is not in its parent, so it is merged again");
+    }
+    std::vector<std::unique_ptr<ClaimedImage>> children;
+    for (const std::string& uuid : tree.children(merged.uuid))
+        children.push_back(std::make_unique<ClaimedImage>(context, require_node(tree, uuid), Access::read_write));
+    require_free(context, {&merged});
+    const auto image = open_image(context.storage.open(parent.file, Access::read_only), parent.format);
+    for (const auto& child : children)
+        relink(context, *child, as_parent(parent, *image));
+    children.clear();
+    remove_entry(action, context);
+    remove_emptied(context, {merged.uuid});
+    return "completed the relinking of the children of " + merged.uuid + " to " + parent.uuid;
+}
+
+bool has_flag(const TreeNode* node, bool hidden) {
+    return node == nullptr || node->hidden == hidden || node->format == Format::raw;
 }
 
 /// Each step leads to a state that the same plan makes of it, so that it does not matter where this is cut short.
-void undo_leaf(const ReplayAction& action, MergeContext& context) {
+std::string undo_leaf(const ReplayAction& action, MergeContext& context) {
     const SrTree tree = context.trees.current();
     const TreeNode* leaf = tree.find(action.vdi);
-    const TreeNode* old = tree.find("OLD_" + action.vdi);
+    const TreeNode* old = tree.find(set_aside_name(action.vdi));
     const TreeNode* parent = tree.find(action.other);
+    // A disk in use whose names and flags are right already only loses the entry.
+    if (old != nullptr || !has_flag(leaf, false) || !has_flag(parent, true)) require_free(context, {leaf, old, parent});
     if (leaf != nullptr && old != nullptr && parent == nullptr) {
         const ClaimedImage claimed{context, *leaf, Access::read_write};
         context.storage.rename(leaf->file, file_of(action.other, *leaf));
@@ -56,44 +95,93 @@ void undo_leaf(const ReplayAction& action, MergeContext& context) {
     if (const TreeNode* node = now.find(action.vdi)) show_or_hide(context, *node, false);
     if (const TreeNode* node = now.find(action.other)) show_or_hide(context, *node, true);
     remove_entry(action, context);
+    return "undid the interrupted merge of leaf " + action.vdi + " into " + action.other + ": " + action.text;
 }
 
-void finish_leaf(const ReplayAction& action, MergeContext& context) {
+std::string finish_leaf(const ReplayAction& action, MergeContext& context) {
     const SrTree tree = context.trees.current();
-    if (const TreeNode* leaf = tree.find(action.vdi)) show_or_hide(context, *leaf, false);
-    const TreeNode* old = tree.find("OLD_" + action.vdi);
-    // Hidden before the entry goes: without it a visible one would look like somebody's disk.
+    const TreeNode* leaf = tree.find(action.vdi);
+    const TreeNode* old = tree.find(set_aside_name(action.vdi));
+    if (old != nullptr) require_free(context, {old});
+    // Before the entry goes: without it a hidden leaf would be garbage, and a visible old one somebody's disk.
+    if (leaf != nullptr && tree.children(leaf->uuid).empty()) show_or_hide(context, *leaf, false);
     if (old != nullptr) show_or_hide(context, *old, true);
     remove_entry(action, context);
-    if (old == nullptr) return;
-    const ClaimedImage claimed{context, *old, Access::read_write};
-    context.storage.remove(old->file);
-    context.storage.sync();
+    if (old != nullptr) {
+        const ClaimedImage claimed{context, *old, Access::read_write};
+        context.storage.remove(old->file);
+        context.storage.sync();
+    }
+    return "completed the interrupted merge of leaf " + action.vdi + ": " + action.text;
 }
 
-void carry_out(const ReplayAction& action, MergeContext& context) {
+/// What the images prove of a leaf whose names have been exchanged.
+struct Exchange {
+    bool same = false;       ///< a guest of the leaf reads what one of the leaf set aside would read over it
+    bool covered = false;    ///< the leaf has its own word on all that the one set aside holds
+    bool untouched = false;  ///< nobody has written to the leaf since the other one got its name
+    bool is_parent = true;   ///< the leaf may be what was the parent
+    bool old_hidden = false; ///< the last step of the exchange was reached
+};
+
+Exchange examine(const ReplayAction& action, MergeContext& context) {
+    const SrTree tree = context.trees.current();
+    const TreeNode* set_aside = tree.find(set_aside_name(action.vdi));
+    if (set_aside == nullptr) throw NotFound{set_aside_name(action.vdi), "it was there when the replay was planned"};
+    const TreeNode& old_node = *set_aside;
+    const auto old = open_image(context.storage.open(old_node.file, Access::read_only), old_node.format);
+    const OpenChain leaf{context, tree, action.vdi};
+    Exchange found;
+    found.old_hidden = old->hidden();
+    const auto reference = old->parent();
+    if (reference && reference->vhd_uuid && leaf.top().vhd_uuid())
+        found.is_parent = reference->vhd_uuid == leaf.top().vhd_uuid();
+    if (const auto renamed = old->device().changed_ns())
+        found.untouched = leaf.top().device().identity().modified_ns <= *renamed;
+    // Our own merges were verified and flushed before any name changed.
+    found.same = !action.other.empty() && verified_by_us(context, *old, action.vdi, action.other);
+    if (!found.same)
+        found.same =
+            old->virtual_size() == leaf.top().virtual_size() && !first_difference(*old, leaf.view(), context.stop);
+    found.covered = found.same || covered(*old, leaf.view(), context.stop);
+    return found;
+}
+
+/// sm exchanges names only when all data has been moved, but it does not flush. Where both images show the same, either
+/// way is right. Where they differ, the data is incomplete or a guest has run since: if nobody has written to the leaf,
+/// it cannot have been a guest.
+std::string settle_exchange(const ReplayAction& action, MergeContext& context) {
+    const Exchange found = examine(action, context);
+    if (found.same) return finish_leaf(action, context);
+    if (found.untouched && found.is_parent) return undo_leaf(action, context);
+    if (found.old_hidden && found.covered) return finish_leaf(action, context);
+    throw Refused{"sm-operation", action.vdi,
+                  "lacks data that " + set_aside_name(action.vdi) +
+                      " holds, and was written to since the two exchanged their names; which of them is right has to "
+                      "be decided by hand"};
+}
+
+std::string drop_set_aside(const ReplayAction& action, MergeContext& context) {
+    const Exchange found = examine(action, context);
+    if (found.same || (found.old_hidden && found.covered && !found.untouched)) return finish_leaf(action, context);
+    throw Refused{"sm-operation", set_aside_name(action.vdi),
+                  "holds data that " + action.vdi + " does not show, and no entry tells how far its merge had come"};
+}
+
+std::string carry_out(const ReplayAction& action, MergeContext& context) {
     switch (action.kind) {
     case ReplayAction::Kind::remove_entry:
-        return remove_entry(action, context);
+        return drop_entry(action, context, action.text);
     case ReplayAction::Kind::finish_relink:
         return finish_relink(action, context);
     case ReplayAction::Kind::undo_leaf:
         return undo_leaf(action, context);
     case ReplayAction::Kind::finish_leaf:
         return finish_leaf(action, context);
-    }
-}
-
-std::string sentence(const ReplayAction& action) {
-    switch (action.kind) {
-    case ReplayAction::Kind::remove_entry:
-        return "removed " + action.entry + ": " + action.text;
-    case ReplayAction::Kind::finish_relink:
-        return "completed the relinking of the children of " + action.vdi + ": " + action.text;
-    case ReplayAction::Kind::undo_leaf:
-        return "undid the interrupted merge of leaf " + action.vdi + ": " + action.text;
-    case ReplayAction::Kind::finish_leaf:
-        return "completed the interrupted merge of leaf " + action.vdi + ": " + action.text;
+    case ReplayAction::Kind::settle_exchange:
+        return settle_exchange(action, context);
+    case ReplayAction::Kind::drop_set_aside:
+        return drop_set_aside(action, context);
     }
     return {};
 }
@@ -105,14 +193,16 @@ ReplayOutcome execute_replay(const ReplayPlan& plan, MergeContext& context) {
     outcome.frozen = plan.frozen;
     for (const ReplayAction& action : plan.actions) {
         try {
-            carry_out(action, context);
-            outcome.notes.push_back(sentence(action));
-        } catch (const Error& error) {
+            outcome.notes.push_back(carry_out(action, context));
+        } catch (const StopRequested&) {
+            throw;
+        } catch (const std::exception& error) { // hostile bytes may also overflow or exhaust something
             // One tree's trouble is not another's: what the action was about waits.
-            outcome.notes.push_back("could not replay " + (action.entry.empty() ? "OLD_" + action.vdi : action.entry) +
-                                    ": " + error.what());
+            outcome.notes.push_back("could not replay " +
+                                    (action.entry.empty() ? set_aside_name(action.vdi) : action.entry) + ": " +
+                                    error.what());
             for (const auto& [vdi, text] : pending_vdis({{action}, {}}))
-                outcome.frozen.emplace(vdi, error.what());
+                outcome.frozen.emplace(vdi, text + "; not now: " + error.what());
         }
     }
     return outcome;

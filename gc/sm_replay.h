@@ -1,5 +1,9 @@
 // Finishes or undoes what sm, an older collector or an earlier run of ours has left half done on a file SR, by the
 // tables of sm (docs/design/merge.md), for every format. First a plan as a value, then its execution.
+//
+// The plan looks at names, links and flags only. Where it matters whether a merge had moved all data, the execution
+// compares what guests would read, because sm's entries and files are not flushed: after a power cut an entry may tell
+// of data that never arrived.
 #pragma once
 
 #include "coalesce/merge_context.h"
@@ -13,16 +17,18 @@ namespace coppice {
 
 struct ReplayAction {
     enum class Kind {
-        remove_entry,  ///< the entry says nothing any more
-        finish_relink, ///< relink the children of `vdi` to its parent, remove the entry, delete `vdi`
-        undo_leaf,     ///< give leaf `vdi` and parent `other` their names back, hide the parent, remove the entry
-        finish_leaf,   ///< `vdi` holds everything: remove the entry and the leaf that was set aside
+        remove_entry,    ///< the entry says nothing any more
+        finish_relink,   ///< `vdi` was merged into `other`: relink its children and delete it, if its data is there
+        undo_leaf,       ///< give leaf `vdi` and parent `other` their names back, hide the parent, remove the entry
+        finish_leaf,     ///< `vdi` holds everything: remove the entry
+        settle_exchange, ///< the names are exchanged: finish where the leaf shows what the one set aside does, or undo
+        drop_set_aside,  ///< delete the leaf that was set aside, if `vdi` holds everything
     };
     Kind kind;
     std::string vdi;
-    std::string other; ///< the parent of a leaf merge; empty where it is not known
+    std::string other; ///< the parent that `vdi` was merged into; empty where it is not known
     std::string entry; ///< file name; empty where there is none
-    std::string text;  ///< why, for the log
+    std::string text;  ///< what was found, for the log
 
     bool operator==(const ReplayAction&) const = default;
 };
@@ -35,7 +41,7 @@ struct ReplayPlan {
     bool operator==(const ReplayPlan&) const = default;
 };
 
-/// Reads maps only where two images claim to be the same disk.
+/// Of images only headers are read. Never throws for what is wrong with one image or entry.
 ReplayPlan plan_replay(Storage& storage, const SrTree& tree);
 
 /// VDIs that an action is going to change: until then nothing else may.
@@ -46,7 +52,11 @@ struct ReplayOutcome {
     std::map<std::string, std::string> frozen; ///< of the plan, and what could not be done now
 };
 
-/// Every action is idempotent, and a crash between any two changes is found again by the next plan.
+/// Every action is idempotent, and a crash between any two changes is found again by the next plan. An action that
+/// cannot be done now, because somebody has an image open or the images do not prove what it needs, changes nothing.
 ReplayOutcome execute_replay(const ReplayPlan& plan, MergeContext& context);
+
+/// The name in the tree of leaf `vdi` while it is set aside.
+std::string set_aside_name(const std::string& vdi);
 
 } // namespace coppice

@@ -71,6 +71,9 @@ public:
     /// cannot, and then nothing has changed.
     virtual bool share(const BlockDevice& source, Bytes source_offset, ByteRange target) = 0;
     virtual FileIdentity identity() const = 0;
+    /// When content, name or attributes last changed, in nanoseconds since 1970-01-01, by the clock that stamps
+    /// identity().modified_ns too; nullopt where nobody keeps count.
+    virtual std::optional<std::int64_t> changed_ns() const { return std::nullopt; }
     /// The kernel's handle, for locks and cloning; -1 where there is none.
     virtual int descriptor() const { return -1; }
 

@@ -161,4 +161,11 @@ FileIdentity FileDevice::identity() const {
             static_cast<std::int64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec};
 }
 
+std::optional<std::int64_t> FileDevice::changed_ns() const {
+    if (fixed_size_) return std::nullopt; // of a device node, not of what the device holds
+    struct stat status {};
+    if (::fstat(fd_.get(), &status) != 0) throw SystemError::from_errno("read status", name_);
+    return static_cast<std::int64_t>(status.st_ctim.tv_sec) * 1'000'000'000 + status.st_ctim.tv_nsec;
+}
+
 } // namespace coppice

@@ -23,6 +23,7 @@ public:
     std::optional<ByteRange> next_data(Bytes from) const override;
     bool share(const BlockDevice& source, Bytes source_offset, ByteRange target) override;
     FileIdentity identity() const override;
+    std::optional<std::int64_t> changed_ns() const override;
     int descriptor() const override { return fd_.get(); }
 
 private:
