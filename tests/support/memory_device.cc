@@ -13,6 +13,11 @@ namespace {
 constexpr std::size_t sector = 512;
 constexpr Bytes page = 4_KiB;
 
+std::int64_t next_tick() {
+    static std::atomic<std::int64_t> ticks{0};
+    return ++ticks;
+}
+
 } // namespace
 
 void PowerSupply::change() {
@@ -26,10 +31,12 @@ void MemoryFile::note_write(Bytes offset, std::size_t length) {
     const std::size_t last = (offset.count() + length + sector - 1) / sector;
     if (touched_.size() < last) touched_.resize(last, false);
     std::fill(touched_.begin() + static_cast<std::ptrdiff_t>(first), touched_.begin() + static_cast<std::ptrdiff_t>(last), true);
-    ++modified_ns;
+    modified_ns = changed_ns = next_tick();
 }
 
-void MemoryFile::note_resize() { ++modified_ns; }
+void MemoryFile::note_resize() { modified_ns = changed_ns = next_tick(); }
+
+void MemoryFile::note_rename() { changed_ns = next_tick(); }
 
 void MemoryFile::flush() {
     durable_ = bytes;

@@ -40,10 +40,12 @@ class MemoryFile {
 public:
     std::vector<std::byte> bytes; ///< as a reader sees them
     std::uint64_t inode = 0;
-    std::int64_t modified_ns = 0;
+    std::int64_t modified_ns = 0; ///< ticks of a clock that all files share
+    std::int64_t changed_ns = 0;  ///< of content or name
 
     void note_write(Bytes offset, std::size_t length);
     void note_resize();
+    void note_rename();
     void flush();
     /// What a reboot finds becomes `bytes`.
     void lose_power(Unsynced unsynced, std::mt19937_64& random);
@@ -69,6 +71,7 @@ public:
     std::optional<ByteRange> next_data(Bytes from) const override;
     bool share(const BlockDevice&, Bytes, ByteRange) override { return false; }
     FileIdentity identity() const override;
+    std::optional<std::int64_t> changed_ns() const override { return file_->changed_ns; }
 
 private:
     void change();

@@ -68,6 +68,7 @@ void MemoryStorage::rename(const std::string& from, const std::string& to) {
     if (!names_.contains(from)) fail("rename to " + to, from, std::errc::no_such_file_or_directory);
     if (names_.contains(to)) fail("rename to " + to, from, std::errc::file_exists);
     change();
+    if (names_[from]) names_[from]->note_rename();
     names_[to] = names_[from];
     names_.erase(from);
 }
@@ -117,10 +118,13 @@ std::vector<std::string> MemoryStorage::names() const {
 std::unique_ptr<MemoryStorage> MemoryStorage::copy(PowerSupply* power) const {
     auto result = std::make_unique<MemoryStorage>(power);
     for (const auto& [name, file] : names_)
-        if (file)
+        if (file) {
             result->put(name, file->bytes);
-        else
+            result->names_[name]->modified_ns = file->modified_ns;
+            result->names_[name]->changed_ns = file->changed_ns;
+        } else {
             result->put_link(name);
+        }
     return result;
 }
 

@@ -1,5 +1,6 @@
 #include "tests/support/sr_builder.h"
 
+#include "coalesce/merge_pass.h"
 #include "format/base/error.h"
 #include "format/chain.h"
 #include "format/merge_target.h"
@@ -9,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <random>
 
@@ -116,21 +118,67 @@ std::string file_of(const ImageSpec& image) {
 void build(MemoryStorage& storage, const ImageSpec& spec) {
     create(storage, spec);
     storage.sync();
-    if (spec.fills.empty()) return;
+    write_to(storage, uuid_of(spec.name), spec.fills);
+}
+
+void write_to(MemoryStorage& storage, const std::string& node, const std::vector<Fill>& fills) {
+    if (fills.empty()) return;
     // The writer that merges is the only one there is; read-back is checked against foreign readers elsewhere.
-    OpenChain chain = open_chain(storage, scan(storage), uuid_of(spec.name), Access::read_write);
+    OpenChain chain = open_chain(storage, scan(storage), node, Access::read_write);
     NoLog log;
     const ChainView beneath{chain.views(1)};
     BufferedMover mover{BufferedMover::Sharing::never};
     const auto target = chain.images.front()->merge_target(log);
     target->prepare();
-    for (const Fill& fill : spec.fills) {
+    for (const Fill& fill : fills) {
         const auto bytes = content(fill);
         GuestWrite write{fill.guest, fill.seed == 0 ? GuestWrite::Source::zeros : GuestWrite::Source::memory};
         write.memory = bytes;
         target->write({&write, 1}, {beneath, beneath}, mover);
     }
-    target->finish(spec.parent ? MergeTarget::Becomes::child : MergeTarget::Becomes::root);
+    target->finish(chain.images.size() > 1 ? MergeTarget::Becomes::child : MergeTarget::Becomes::root);
+}
+
+void pour_into_parent(MemoryStorage& storage, const std::string& child) {
+    const OpenChain chain = open_chain(storage, scan(storage), child, Access::read_only);
+    const OpenChain writing = open_chain(storage, scan(storage), *scan(storage).find(child)->parent, Access::read_write);
+    NoLog log;
+    BufferedMover mover{BufferedMover::Sharing::never};
+    const ChainView beneath{chain.views(2)};
+    const Image& parent = *chain.images[1];
+    MergePass pass{{chain.images[0].get()}, parent, {beneath, beneath}, parent.virtual_size(), MergePass::Rank::newer};
+    pass.end = std::max(pass.end, chain.images[0]->virtual_size());
+    const auto target = writing.images.front()->merge_target(log);
+    target->prepare();
+    target->grow(pass.end, pass.beneath, mover);
+    run_merge_pass(pass, *target, mover, 0_B, {}, [](Bytes, Bytes) {});
+    target->finish(chain.images.size() > 2 ? MergeTarget::Becomes::child : MergeTarget::Becomes::root);
+}
+
+void mark_hidden(MemoryStorage& storage, const std::string& node, bool hidden) {
+    const TreeNode found = *scan(storage).find(node);
+    const auto image = open_image(storage.open(found.file, Access::read_write), found.format);
+    if (image->hidden() != hidden) apply(image->device(), image->with_hidden(hidden));
+}
+
+void link_to(MemoryStorage& storage, const std::string& child, const std::string& parent) {
+    const TreeNode found = *scan(storage).find(child);
+    const auto image = open_image(storage.open(found.file, Access::read_write), found.format);
+    apply(image->device(), image->relinked(parent_of(storage, parent)));
+}
+
+void rename_node(MemoryStorage& storage, const std::string& node, const std::string& name) {
+    const TreeNode found = *scan(storage).find(node);
+    storage.rename(found.file, name + std::string{extension(found.format)});
+    storage.sync();
+}
+
+std::vector<std::byte> disk_of(MemoryStorage& storage, const std::string& node) {
+    const OpenChain chain = open_chain(storage, scan(storage), node, Access::read_only);
+    const ChainView view{chain.views()};
+    std::vector<std::byte> bytes(view.size().count());
+    view.read(0_B, bytes);
+    return bytes;
 }
 
 GuestBytes visible_disks(MemoryStorage& storage) {
@@ -139,11 +187,7 @@ GuestBytes visible_disks(MemoryStorage& storage) {
     for (const TreeNode& node : tree.nodes) {
         if (node.hidden) continue;
         try {
-            const OpenChain chain = open_chain(storage, tree, node.uuid, Access::read_only);
-            const ChainView view{chain.views()};
-            std::vector<std::byte> bytes(view.size().count());
-            view.read(0_B, bytes);
-            result.emplace(node.uuid, std::move(bytes));
+            result.emplace(node.uuid, disk_of(storage, node.uuid));
         } catch (const Error& error) {
             ADD_FAILURE() << node.uuid << ": " << error.what();
         }

@@ -38,6 +38,20 @@ std::string file_of(const ImageSpec& image);
 /// Adds the image; its parent is there already.
 void build(MemoryStorage& storage, const ImageSpec& image);
 
+// What happens to an SR, step by step, for tests that need a state in the middle. All of it is durable at once. Images
+// are named by their node: the UUID, or OLD_<uuid>.
+
+/// A guest, or whoever else, writes to one image.
+void write_to(MemoryStorage& storage, const std::string& node, const std::vector<Fill>& fills);
+/// The data part of a merge of `child` into its parent; grows the parent where it is smaller.
+void pour_into_parent(MemoryStorage& storage, const std::string& child);
+void mark_hidden(MemoryStorage& storage, const std::string& node, bool hidden);
+void link_to(MemoryStorage& storage, const std::string& child, const std::string& parent);
+/// Renames the image, keeping its extension.
+void rename_node(MemoryStorage& storage, const std::string& node, const std::string& name);
+/// What a guest of one image reads.
+std::vector<std::byte> disk_of(MemoryStorage& storage, const std::string& node);
+
 using GuestBytes = std::map<std::string, std::vector<std::byte>>; ///< by uuid
 /// What the guest of every visible image reads, through whatever chain the SR gives it now. Fails the test where a
 /// visible image cannot be read.
