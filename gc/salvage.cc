@@ -56,6 +56,13 @@ bool lost_header(View head, View tail) {
 }
 
 bool vhd_may_have_parent(View head, View tail) {
+    // Cut off within the copy of the footer.
+    if (head.size() < sector_size.count() && stands_at(head, 0, vhd_cookie)) {
+        std::uint32_t type = 0;
+        if (head.size() < vhd_type_offset + sizeof type) return true;
+        std::memcpy(&type, head.data() + vhd_type_offset, sizeof type);
+        return boost::endian::big_to_native(type) == vhd_differencing;
+    }
     bool footer_seen = false;
     for (const View place : {head, tail}) {
         if (place.size() < sector_size.count()) continue;
@@ -76,7 +83,7 @@ bool vhd_may_have_parent(View head, View tail) {
 bool qcow2_may_have_parent(View head, View tail) {
     if (!stands_at(head, 0, qcow2_magic)) return lost_header(head, tail);
     std::uint64_t offset = 0;
-    if (head.size() < qcow2_backing_offset + sizeof offset) return false;
+    if (head.size() < qcow2_backing_offset + sizeof offset) return true;
     std::memcpy(&offset, head.data() + qcow2_backing_offset, sizeof offset);
     return offset != 0;
 }
@@ -102,6 +109,7 @@ Salvage salvage(const BlockDevice& device, Format format, const std::set<std::st
     const std::vector<std::byte> head = device.read_at(0_B, std::min(device.size(), searched));
     const Bytes tail_length = std::min(device.size(), sector_size);
     const std::vector<std::byte> tail = device.read_at(device.size() - tail_length, tail_length);
+    result.blank = all_zero(head) && all_zero(tail);
     result.mentioned = mentioned_uuids(head, uuids);
     result.may_have_parent =
         format == Format::vhd ? vhd_may_have_parent(head, tail) : qcow2_may_have_parent(head, tail);

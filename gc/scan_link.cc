@@ -196,9 +196,22 @@ private:
                                              ? image.salvaged->may_have_parent
                                              : node.format != Format::raw && node.state == NodeState::unknown;
             if (may_have_parent && suspects.empty() && !remembered) result_.tree.complete = false;
+            if (image.salvaged && image.salvaged->blank && suspects.empty() && !remembered)
+                add_orphans(node.format, suspects);
             suspects.erase(node.uuid);
             node.suspected_parents.assign(suspects.begin(), suspects.end());
         }
+    }
+
+    /// What has no other child may have had the one that cannot be read any more.
+    void add_orphans(Format format, std::set<std::string>& suspects) {
+        if (!parents_) {
+            parents_.emplace();
+            for (const TreeNode& other : result_.tree.nodes)
+                if (other.parent) parents_->insert(*other.parent);
+        }
+        for (const TreeNode& other : result_.tree.nodes)
+            if (other.hidden && other.format == format && !parents_->contains(other.uuid)) suspects.insert(other.uuid);
     }
 
     /// True where what is remembered of the node is enough to know on what it may depend.
@@ -236,6 +249,7 @@ private:
     std::set<std::string> duplicates_;
     std::map<std::string, bool> remembered_;
     std::map<std::string, bool> unresolved_; ///< whose parent is not in the listing; true: but something of its name is
+    std::optional<std::set<std::string>> parents_; ///< all that somebody names
     Linked result_;
 };
 

@@ -264,13 +264,36 @@ TEST_P(EachFormat, QuarantinesOneBadImageOnly) {
     Sr sr;
     sr.root(1, GetParam()).child(2, 1, GetParam()).root(3, GetParam());
     sr.storage.put_text(file_of(4, GetParam()), "this never was an image");
-    sr.storage.put_text(file_of(5, GetParam()), "");
+    sr.storage.put_text(file_of(5, GetParam()), "x");
     const SrTree tree = sr.scan();
     EXPECT_TRUE(tree.complete);
     expect_damaged(node(tree, 4), "image-damaged");
     expect_damaged(node(tree, 5), "image-damaged");
     EXPECT_THAT(node(tree, 4).suspected_parents, IsEmpty());
     EXPECT_EQ(node(tree, 2).state, NodeState::ok);
+}
+
+TEST_P(EachFormat, SuspectsOrphansWhereAnImageHasLostEverything) {
+    for (const std::string& content : {std::string{}, std::string(70'000, '\0')}) {
+        Sr sr;
+        sr.root(1, GetParam()).child(2, 1, GetParam()).root(3, GetParam()).root(4, GetParam(), false);
+        sr.storage.put_text(file_of(5, GetParam()), content);
+        const SrTree tree = sr.scan();
+        EXPECT_TRUE(tree.complete);
+        EXPECT_THAT(node(tree, 5).suspected_parents, ElementsAre(name_of(3))) << "1 has a child, 4 is visible";
+    }
+}
+
+TEST_P(EachFormat, IsIncompleteWhereAnImageIsCutOffInItsHeader) {
+    Sr sr;
+    sr.root(1, GetParam()).child(2, 1, GetParam());
+    for (const std::size_t length : {12U, 100U}) {
+        auto bytes = sr.storage.bytes(file_of(2, GetParam()));
+        bytes.resize(length);
+        sr.storage.put(file_of(2, GetParam()), bytes);
+        EXPECT_FALSE(sr.scan().complete) << length;
+        sr.child(2, 1, GetParam());
+    }
 }
 
 TEST_P(EachFormat, FindsTheParentsNameInADamagedHeader) {
