@@ -84,6 +84,20 @@ std::unique_ptr<BlockDevice> DirectoryStorage::create(const std::string& name) {
     return std::make_unique<FileDevice>(std::move(fd), name);
 }
 
+void DirectoryStorage::create_filled(const std::string& name, std::string_view content) {
+    // A file without a name, which vanishes with us; network file systems do not have such.
+    UniqueFd fd{::openat(directory_.get(), ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600)};
+    if (!fd) return Storage::create_filled(name, content);
+    const std::string link = "/proc/self/fd/" + std::to_string(fd.get());
+    FileDevice file{std::move(fd), name};
+    file.write_at(0_B, std::as_bytes(std::span{content}));
+    file.flush();
+    about_to_change();
+    if (::linkat(AT_FDCWD, link.c_str(), directory_.get(), name.c_str(), AT_SYMLINK_FOLLOW) == 0) return;
+    if (errno == EEXIST) throw SystemError::from_errno("create", name);
+    Storage::create_filled(name, content);
+}
+
 void DirectoryStorage::rename(const std::string& from, const std::string& to) {
     about_to_change();
     if (::syscall(SYS_renameat2, directory_.get(), from.c_str(), directory_.get(), to.c_str(), RENAME_NOREPLACE) == 0)

@@ -17,6 +17,7 @@ public:
     bool exists(const std::string& name) const override;
     std::unique_ptr<BlockDevice> open(const std::string& name, Access access) override;
     std::unique_ptr<BlockDevice> create(const std::string& name) override;
+    void create_filled(const std::string& name, std::string_view content) override;
     void rename(const std::string& from, const std::string& to) override;
     void remove(const std::string& name) override;
     void sync() override;

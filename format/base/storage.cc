@@ -6,8 +6,19 @@
 
 namespace coppice {
 
+void Storage::create_filled(const std::string& name, std::string_view content) {
+    const auto file = create(name);
+    file->write_at(0_B, std::as_bytes(std::span{content}));
+    file->flush();
+}
+
 void write_small_file(Storage& storage, const std::string& name, std::string_view content) {
-    const auto file = storage.exists(name) ? storage.open(name, Access::read_write) : storage.create(name);
+    if (!storage.exists(name)) {
+        storage.create_filled(name, content);
+        storage.sync();
+        return;
+    }
+    const auto file = storage.open(name, Access::read_write);
     if (file->size() > 0_B) {
         const auto found = file->read_at(0_B, std::min(file->size(), Bytes{content.size() + 1}));
         if (std::ranges::equal(found, std::as_bytes(std::span{content}))) return;
