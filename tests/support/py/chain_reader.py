@@ -27,10 +27,6 @@ LAYERS = {".vhd": VhdLayer, ".qcow2": Qcow2Layer, ".raw": RawLayer}
 FORMATS = {"qcow2": Qcow2Layer, "vpc": VhdLayer, "raw": RawLayer}
 
 
-class ParentMismatch(BadImage):
-    """A VHD's locators and its record of the parent's UUID do not speak of the same image."""
-
-
 def open_layer(path, format_name=None):
     kind = FORMATS.get(format_name) or LAYERS.get(os.path.splitext(path)[1])
     if kind is None:
@@ -60,7 +56,7 @@ def open_chain(directory, file_name):
             seen.add(path)
             layer = open_layer(path, format_name)
             if layers and layers[-1].format == "vhd" and layers[-1].parent_uuid != (layer.uuid or bytes(16)):
-                raise ParentMismatch(f"{path}: not the parent that {layers[-1].source.path} was made on")
+                raise BadImage(f"{path}: not the parent that {layers[-1].source.path} was made on")
             layers.append(layer)
             if not layer.parent_names:
                 return layers
