@@ -10,6 +10,11 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
 
 namespace coppice {
 namespace {
@@ -55,6 +60,39 @@ std::string state_key(const SrLocation& sr) {
         name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; }, '-');
     return name + "-" + short_hash(sr.directory);
 }
+
+namespace {
+
+/// Passes on a stop from the caller, and sm's wish that its collector gives way, which a detaching SR waits for.
+class StopWatch {
+public:
+    StopWatch(const SrLock& lock, std::stop_token outer)
+        : passed_on_{std::move(outer), [this] { source_.request_stop(); }}, watcher_{[this, &lock](
+                                                                                         const std::stop_token& end) {
+              watch(lock, end);
+          }} {}
+
+    std::stop_token token() const { return source_.get_token(); }
+
+private:
+    static constexpr std::chrono::milliseconds interval{200};
+
+    void watch(const SrLock& lock, const std::stop_token& end) {
+        std::mutex mutex;
+        std::condition_variable_any wake;
+        std::unique_lock held{mutex};
+        while (!end.stop_requested() && !source_.stop_requested()) {
+            if (lock.abort_requested()) source_.request_stop();
+            wake.wait_for(held, end, interval, [] { return false; });
+        }
+    }
+
+    std::stop_source source_;
+    std::stop_callback<std::function<void()>> passed_on_;
+    std::jthread watcher_;
+};
+
+} // namespace
 
 struct Session::Parts {
     DirectoryStorage storage;
@@ -103,7 +141,8 @@ Plan Session::plan(const Policy& policy) {
 
 Outcome Session::run(const Policy& policy, const MergeOptions& merge, std::optional<Bytes> rate, Progress& progress,
                      std::stop_token stop) {
-    return parts_->cycle->run(policy, merge, rate, progress, stop);
+    const StopWatch watch{*parts_->lock, std::move(stop)};
+    return parts_->cycle->run(policy, merge, rate, progress, watch.token());
 }
 
 } // namespace coppice

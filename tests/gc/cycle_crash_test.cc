@@ -20,6 +20,8 @@ struct Scenario {
     std::vector<ImageSpec> images; ///< parents first
     DirectionPolicy direction = DirectionPolicy::automatic;
     std::size_t images_left; ///< when all is merged
+
+    friend void PrintTo(const Scenario& scenario, std::ostream* out) { *out << scenario.name; }
 };
 
 ImageSpec image(Format format, std::string name, std::optional<std::string> parent, bool hidden,
