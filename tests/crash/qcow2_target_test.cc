@@ -17,6 +17,8 @@ struct Scenario {
     Bytes base_size;
     Bytes grown; ///< the same as size: does not grow
     unsigned batches = 3;
+
+    friend void PrintTo(const Scenario& scenario, std::ostream* out) { *out << scenario.name; }
 };
 
 /// What a merge does, as a value, so that it can be done again.

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,8 @@ struct Fixture {
     std::optional<std::uint64_t> physical_size; ///< as the format's own tool tells it
     std::string chain_reason;                   ///< why the chain above a sound file cannot be used
     std::string sound_note;
+
+    friend void PrintTo(const Fixture& fixture, std::ostream* out) { *out << fixture.name << '/' << fixture.file; }
 };
 
 /// `format` is a folder of tests/data that has a manifest: "vhd".

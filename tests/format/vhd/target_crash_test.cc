@@ -96,6 +96,8 @@ struct Shape {
     Bytes leaf_size;
     Bytes volume_size{};
     bool fixed_base = false;
+
+    friend void PrintTo(const Shape& shape, std::ostream* out) { *out << shape.name; }
 };
 
 /// base <- middle <- leaf, all with random content.
