@@ -50,15 +50,17 @@ FrozenSet::FrozenSet(const PlanIndex& index, const Policy& policy, const Refused
 std::optional<FrozenSet::Cause> FrozenSet::find_cause(std::size_t place, const Policy& policy,
                                                       const Refused& refused) const {
     const TreeNode& node = index_.node(place);
+    const auto sm_text = policy.sm_texts.find(node.uuid);
+    // A leaf set aside lacks its parent because names were exchanged: then the exchange is the cause.
+    if (node.reason == "parent-missing" && sm_text != policy.sm_texts.end())
+        return Cause{place, "sm-operation", sm_text->second};
     if (node.state != NodeState::ok || !node.reason.empty()) return Cause{place, state_reason(node), state_text(node)};
     if (index_.on_cycle(place)) return Cause{place, "chain-cycle", "its parents lead back to it"};
     if (node.parent && index_.parent(place) == PlanIndex::none)
         return Cause{place, "parent-missing", "its parent " + *node.parent + " is not on the SR"};
-    if (policy.sm_operations.contains(node.uuid)) {
-        const auto text = policy.sm_texts.find(node.uuid);
+    if (policy.sm_operations.contains(node.uuid))
         return Cause{place, "sm-operation",
-                     text != policy.sm_texts.end() ? text->second : "a journal or lock of sm holds it"};
-    }
+                     sm_text != policy.sm_texts.end() ? sm_text->second : "a journal or lock of sm holds it"};
     if (is_set_aside(node))
         return Cause{place, "sm-operation", "sm set it aside in a leaf coalesce that is not finished"};
     // The leaf itself may be half renamed as long as its former self is there.

@@ -52,7 +52,8 @@ private:
         for (std::size_t place = 0; place < index_.size(); ++place) {
             if (!frozen_.contains(place) || !wanted(place)) continue;
             const bool could_take_part = node(place).hidden || index_.parent(place) != none;
-            const bool is_trouble = frozen_.is_cause(place) && frozen_.reason(place) != "sm-operation";
+            const bool is_trouble = frozen_.is_cause(place) && (frozen_.reason(place) != "sm-operation" ||
+                                                                policy_.sm_texts.contains(node(place).uuid));
             if (could_take_part || is_trouble) skipped_.add(place, frozen_.reason(place), frozen_.text(place));
         }
     }

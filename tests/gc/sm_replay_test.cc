@@ -449,6 +449,17 @@ TEST_P(LeafReplay, PlanNamesTheEntry) {
     EXPECT_NE(reason_for(as_outcome, leaf_uuid).find("leaf_" + leaf_uuid), std::string::npos);
 }
 
+TEST_P(LeafReplay, PlanNamesTheEntryForALeafSetAside) {
+    begin_leaf_merge(storage);
+    exchange_names(storage);
+    NobodyElse nobody;
+    ScannedTrees trees{storage};
+    const Plan plan = Cycle{storage, nullptr, nobody, trees}.plan({});
+    const Outcome as_outcome{{}, {}, plan.skipped, false};
+    EXPECT_NE(reason_for(as_outcome, old_leaf).find("sm-operation: "), std::string::npos);
+    EXPECT_NE(reason_for(as_outcome, old_leaf).find("leaf_" + leaf_uuid), std::string::npos);
+}
+
 INSTANTIATE_TEST_SUITE_P(Formats, LeafReplay, testing::ValuesIn(all_formats),
                          [](const auto& each) { return each.param.name; });
 
