@@ -81,4 +81,4 @@ def check_all(directory, chain):
 
 
 if __name__ == "__main__":
-    seeded_runner.main(case, description=__doc__.splitlines()[0], count=1250, before=oracles.binary)
+    seeded_runner.main(case, description=__doc__.splitlines()[0], count=1150, before=oracles.binary)
