@@ -47,8 +47,8 @@ public:
     virtual std::unique_ptr<BlockDevice> open(const std::string& name, Access access) = 0;
     /// Makes an empty file; throws SystemError where the name exists.
     virtual std::unique_ptr<BlockDevice> create(const std::string& name) = 0;
-    /// Makes a file with this content, which is durable when the call returns; its name is not, before sync(). Where the
-    /// storage can, the name appears together with the content; otherwise a crash may leave an empty file.
+    /// Makes a file with this content, which is durable when the call returns; its name is not, before sync(). Where
+    /// the storage can, the name appears together with the content; otherwise a crash may leave an empty file.
     virtual void create_filled(const std::string& name, std::string_view content);
     /// Atomic. Throws SystemError where `to` exists: nothing is ever replaced by a rename.
     virtual void rename(const std::string& from, const std::string& to) = 0;
@@ -58,8 +58,8 @@ public:
     virtual StorageSpace space() const = 0;
 };
 
-/// A small file with exactly this content, durable with its name when the call returns. An empty file of this name is what
-/// a crash in here may leave, and is filled; one with other content makes it throw.
+/// A small file with exactly this content, durable with its name when the call returns. An empty file of this name is
+/// what a crash in here may leave, and is filled; one with other content makes it throw.
 void write_small_file(Storage& storage, const std::string& name, std::string_view content);
 /// At most `limit` bytes of a file; nullopt where it does not exist.
 std::optional<std::string> read_small_file(Storage& storage, const std::string& name, Bytes limit);
