@@ -138,10 +138,11 @@ Recovery recover_header_edits(MergeContext& context) {
     return recovery;
 }
 
-Recovery recover_operations(MergeContext& context) {
+Recovery recover_operations(MergeContext& context, const std::map<std::string, std::string>& frozen) {
     Recovery recovery;
     for (const journal::Operation& operation : context.journal.unfinished())
-        recover_operation(context, operation, recovery);
+        if (!frozen.contains(operation.vdi) && !frozen.contains(operation.into))
+            recover_operation(context, operation, recovery);
     return recovery;
 }
 

@@ -20,6 +20,7 @@ struct Recovery {
 /// First: completes torn headers, so that everything else can read the images.
 Recovery recover_header_edits(MergeContext& context);
 /// After what sm has left on the SR has been replayed: its entries tell the states of an exchange of names apart.
-Recovery recover_operations(MergeContext& context);
+/// VDIs in `frozen` are left alone, and what was recorded of them stays.
+Recovery recover_operations(MergeContext& context, const std::map<std::string, std::string>& frozen);
 
 } // namespace coppice

@@ -28,6 +28,13 @@ Policy with_frozen(const Policy& policy, const std::map<std::string, std::string
     return result;
 }
 
+/// Its header was sound a moment ago; its tables are not, or it cannot be read any more.
+void mark_damaged(TreeNode& node, const std::exception& error) {
+    node.state = NodeState::damaged;
+    node.reason = "image-damaged";
+    node.text = error.what();
+}
+
 } // namespace
 
 SrTree Cycle::tree() {
@@ -51,10 +58,9 @@ void Cycle::find_facts(Observation& seen, const std::string& uuid) {
         const auto image = open_image(std::move(device), node.format);
         seen.facts.emplace(uuid, layer_facts(*image, std::move(report)));
     } catch (const Error& error) {
-        // Its header was sound a moment ago; its tables are not, or it cannot be read any more.
-        node.state = NodeState::damaged;
-        node.reason = "image-damaged";
-        node.text = error.what();
+        mark_damaged(node, error);
+    } catch (const std::overflow_error& error) {
+        mark_damaged(node, error);
     }
 }
 
@@ -92,7 +98,7 @@ void Cycle::recover(MergeContext& context, Outcome& outcome) {
     frozen_ = edits.frozen;
     ReplayOutcome replay = execute_replay(plan_replay(storage_, trees_.current()), context);
     frozen_.merge(replay.frozen);
-    Recovery operations = recover_operations(context);
+    Recovery operations = recover_operations(context, frozen_);
     frozen_.merge(operations.frozen);
     std::vector<std::string> notes = std::move(edits.notes);
     notes.insert(notes.end(), replay.notes.begin(), replay.notes.end());
@@ -105,6 +111,15 @@ void Cycle::recover(MergeContext& context, Outcome& outcome) {
         context.progress.ended(result);
         outcome.done.push_back(std::move(result));
     }
+}
+
+void Cycle::fail(const Step& step, const std::exception& error, StepResult& result) {
+    const Failure failure = failure_of(error, step.vdi);
+    result.step = step;
+    result.error = failure.text;
+    result.reason = failure.code;
+    log::error("gc", std::string{"step failed: "} + error.what());
+    journal_->record_event("error", step.vdi, error.what());
 }
 
 void Cycle::act(const Plan& plan, MergeContext& context, Outcome& outcome) {
@@ -120,12 +135,9 @@ void Cycle::act(const Plan& plan, MergeContext& context, Outcome& outcome) {
         try {
             result = execute(step, context);
         } catch (const Error& error) {
-            const Failure failure = failure_of(error, step.vdi);
-            result.step = step;
-            result.error = failure.text;
-            result.reason = failure.code;
-            log::error("gc", std::string{"step failed: "} + error.what());
-            journal_->record_event("error", step.vdi, error.what());
+            fail(step, error, result);
+        } catch (const std::overflow_error& error) { // sizes that no sound image has
+            fail(step, error, result);
         }
         context.progress.ended(result);
         (result.error.empty() ? outcome.done : outcome.failed).push_back(std::move(result));

@@ -50,6 +50,7 @@ public:
 private:
     void find_facts(Observation& seen, const std::string& uuid);
     void recover(MergeContext& context, Outcome& outcome);
+    void fail(const Step& step, const std::exception& error, StepResult& result);
     void act(const Plan& plan, MergeContext& context, Outcome& outcome);
     void remember(const SrTree& tree);
 

@@ -49,6 +49,9 @@ std::string lower_case(std::string text) {
     return text;
 }
 
+/// No image of either format that holds any data is as short as the headers of a VHD.
+constexpr Bytes smallest_with_data{1536};
+
 /// Zeros where the header was and content behind them: a header that was lost, rather than a file that never had one.
 bool lost_header(View head, View tail) {
     if (head.size() <= sector_size.count() || !all_zero(head.first(sector_size.count()))) return false;
@@ -113,6 +116,10 @@ Salvage salvage(const BlockDevice& device, Format format, const std::set<std::st
     result.mentioned = mentioned_uuids(head, uuids);
     result.may_have_parent =
         format == Format::vhd ? vhd_may_have_parent(head, tail) : qcow2_may_have_parent(head, tail);
+    if (device.size() < smallest_with_data && result.may_have_parent) {
+        result.blank = true; // it had a parent perhaps, but none of its data is left
+        result.may_have_parent = false;
+    }
     return result;
 }
 

@@ -15,7 +15,7 @@ struct Salvage {
     /// The file is what is left of an image that has, or may have had, a parent. False for what never was an image, and
     /// for an image that says that it is a root.
     bool may_have_parent = false;
-    /// Nothing but zeros where every image has its headers, or no bytes at all: whatever it was, it is lost.
+    /// Nothing but zeros where every image has its headers, or cut off within them: whatever it was, it is lost.
     bool blank = false;
 };
 
