@@ -62,6 +62,18 @@ void complete_up(const Step& step, MergeContext& context) {
     remove_emptied(context, step.emptied);
 }
 
+/// A source that we have changed ourselves is still the one whose data was read. Without this word recovery takes it
+/// for changed by a guest: safe, but it would do the merge again.
+void remember_change(const Step& step, MergeContext& context, const TreeNode& source) {
+    for (journal::Operation& operation : context.journal.unfinished()) {
+        if (operation.vdi != step.vdi || operation.into != *step.into) continue;
+        for (journal::Fingerprint& known : operation.sources)
+            if (known.vdi == source.uuid)
+                known.identity = context.storage.open(source.file, Access::read_only)->identity();
+        context.journal.set_sources(operation.id, operation.sources);
+    }
+}
+
 void complete_leaf_down(const Step& step, MergeContext& context) {
     // Levels between the leaf and the target go first, so that the exchange of names has two images only.
     const std::string leaf = step.vdi;
@@ -73,6 +85,7 @@ void complete_leaf_down(const Step& step, MergeContext& context) {
             const auto target = open_image(context.storage.open(into.file, Access::read_only), into.format);
             ClaimedImage child{context, *node, Access::read_write};
             relink(context, child, as_parent(into, *target));
+            remember_change(step, context, *node);
         }
         remove_emptied(context, {step.emptied.begin() + 1, step.emptied.end()});
     }
