@@ -26,7 +26,8 @@ public:
     enum class Purpose { write, read };
     virtual std::unique_ptr<Claim> claim(BlockDevice& device, Purpose purpose) = 0;
 
-    /// Whoever holds a lock that forbids changing the image; asked without taking any lock, so that nobody is disturbed.
+    /// Whoever holds a lock that forbids changing the image; asked without taking any lock, so that nobody is
+    /// disturbed.
     virtual std::optional<Opener> lock_holder(const BlockDevice& device) = 0;
 
     /// Processes other than this one that have one of the images open; of each image, in the order given.

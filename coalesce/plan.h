@@ -80,7 +80,7 @@ struct Policy {
     /// VDIs that journals or locks of sm keep: no step may touch them (reason sm-operation).
     std::set<std::string> sm_operations;
     std::map<std::string, std::string> sm_texts; ///< what holds them, for people; may lack some
-    std::size_t max_chain_depth = 30; ///< only for messages: deeper chains are merged all the same
+    std::size_t max_chain_depth = 30;            ///< only for messages: deeper chains are merged all the same
     /// Leaves that stay as they are, with the reason code: leaf-coalesce-disabled, reset-on-boot, caching.
     std::map<std::string, std::string> leaf_refused;
 };

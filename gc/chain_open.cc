@@ -300,8 +300,8 @@ void add_chain_findings(CheckReport& report, const OpenChain& chain, Format form
     for (std::size_t i = 0; i + 1 < chain.layers.size(); ++i) {
         const auto& [child, image] = chain.layers[i];
         if (image->format() != Format::qcow2 || chain.layers[i + 1].image->format() != Format::vhd) continue;
-        // The block layer inside tapdisk has no reader of VHD: a host cannot run such a chain before it is merged. Nothing
-        // is wrong with the image, though.
+        // The block layer inside tapdisk has no reader of VHD: a host cannot run such a chain before it is merged.
+        // Nothing is wrong with the image, though.
         report.findings.push_back(
             {"parent-format", std::nullopt, child + ": a QCOW2 image over a VHD parent, which a host cannot attach"});
     }

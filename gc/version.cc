@@ -1,1 +1,4 @@
-namespace coppice { extern const char version[]; const char version[] = "0.1.0"; }
+namespace coppice {
+extern const char version[];
+const char version[] = "0.1.0";
+} // namespace coppice

@@ -63,7 +63,7 @@ void Checker::check_footers() {
     }
     if (!footers_.primary)
         findings_.blemish("primary-footer-invalid", footers_.primary_offset,
-                             "the footer is invalid: " + footers_.primary_problem + "; its copy is used");
+                          "the footer is invalid: " + footers_.primary_problem + "; its copy is used");
     if (footer_->poisoned())
         findings_.damage("poisoned", std::nullopt, "a journaled resize was interrupted and has to be reverted");
     check_footer_fields(*footer_, now(), findings_);

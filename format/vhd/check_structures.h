@@ -18,9 +18,9 @@ public:
     void note(std::string code, std::optional<Bytes> offset, std::string text);
     /// Metadata contradicts itself; every guest byte can still be told.
     void damage(std::string code, std::optional<Bytes> offset, std::string text);
-    /// Damage that touches no byte of the guest and does not stand in the way of a merge: one of two copies is lost, which
-    /// tapdisk and power cuts leave behind and every writer of ours repairs first; a root still names a parent, which no
-    /// reader looks at; or a clock was wrong.
+    /// Damage that touches no byte of the guest and does not stand in the way of a merge: one of two copies is lost,
+    /// which tapdisk and power cuts leave behind and every writer of ours repairs first; a root still names a parent,
+    /// which no reader looks at; or a clock was wrong.
     void blemish(std::string code, std::optional<Bytes> offset, std::string text);
     void unreadable(std::string code, std::optional<Bytes> offset, std::string text);
     void unsupported(std::string code, std::string text);

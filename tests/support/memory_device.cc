@@ -30,13 +30,18 @@ void MemoryFile::note_write(Bytes offset, std::size_t length) {
     const std::size_t first = offset.count() / sector;
     const std::size_t last = (offset.count() + length + sector - 1) / sector;
     if (touched_.size() < last) touched_.resize(last, false);
-    std::fill(touched_.begin() + static_cast<std::ptrdiff_t>(first), touched_.begin() + static_cast<std::ptrdiff_t>(last), true);
+    std::fill(touched_.begin() + static_cast<std::ptrdiff_t>(first),
+              touched_.begin() + static_cast<std::ptrdiff_t>(last), true);
     modified_ns = changed_ns = next_tick();
 }
 
-void MemoryFile::note_resize() { modified_ns = changed_ns = next_tick(); }
+void MemoryFile::note_resize() {
+    modified_ns = changed_ns = next_tick();
+}
 
-void MemoryFile::note_rename() { changed_ns = next_tick(); }
+void MemoryFile::note_rename() {
+    changed_ns = next_tick();
+}
 
 void MemoryFile::flush() {
     durable_ = bytes;
@@ -70,7 +75,8 @@ void MemoryDevice::change() {
 void MemoryDevice::read(std::span<const ReadRequest> requests) const {
     for (const ReadRequest& request : requests) {
         if (request.offset + Bytes{request.buffer.size()} > size())
-            throw SystemError{"read at byte " + std::to_string(request.offset.count()), name_, std::make_error_code(std::errc::io_error)};
+            throw SystemError{"read at byte " + std::to_string(request.offset.count()), name_,
+                              std::make_error_code(std::errc::io_error)};
         std::memcpy(request.buffer.data(), file_->bytes.data() + request.offset.count(), request.buffer.size());
     }
 }
@@ -80,7 +86,9 @@ void MemoryDevice::write(std::span<const WriteRequest> requests) {
         change();
         const Bytes end = request.offset + Bytes{request.buffer.size()};
         if (end > size()) {
-            if (fixed_) throw SystemError{"write at byte " + std::to_string(request.offset.count()), name_, std::make_error_code(std::errc::no_space_on_device)};
+            if (fixed_)
+                throw SystemError{"write at byte " + std::to_string(request.offset.count()), name_,
+                                  std::make_error_code(std::errc::no_space_on_device)};
             file_->bytes.resize(end.count());
         }
         std::memcpy(file_->bytes.data() + request.offset.count(), request.buffer.data(), request.buffer.size());
@@ -104,7 +112,9 @@ void MemoryDevice::zero(ByteRange range) {
     if (range.empty()) return;
     change();
     if (range.end > size()) {
-        if (fixed_) throw SystemError{"zero at byte " + std::to_string(range.begin.count()), name_, std::make_error_code(std::errc::no_space_on_device)};
+        if (fixed_)
+            throw SystemError{"zero at byte " + std::to_string(range.begin.count()), name_,
+                              std::make_error_code(std::errc::no_space_on_device)};
         file_->bytes.resize(range.end.count());
     }
     std::fill(file_->bytes.begin() + static_cast<std::ptrdiff_t>(range.begin.count()),
@@ -119,14 +129,18 @@ std::optional<ByteRange> MemoryDevice::next_data(Bytes from) const {
         return all_zero(std::span{file_->bytes}.subspan(begin.count(), (end - begin).count()));
     };
     Bytes begin = round_down(from, page);
-    while (begin < size() && page_is_zero(begin)) begin += page;
+    while (begin < size() && page_is_zero(begin))
+        begin += page;
     if (begin >= size()) return std::nullopt;
     Bytes end = begin;
-    while (end < size() && !page_is_zero(end)) end += page;
+    while (end < size() && !page_is_zero(end))
+        end += page;
     return ByteRange{std::max(begin, from), std::min(end, size())};
 }
 
-FileIdentity MemoryDevice::identity() const { return {1, file_->inode, file_->bytes.size(), file_->modified_ns}; }
+FileIdentity MemoryDevice::identity() const {
+    return {1, file_->inode, file_->bytes.size(), file_->modified_ns};
+}
 
 std::unique_ptr<MemoryDevice> memory_device(std::vector<std::byte> bytes, std::string name) {
     static std::atomic<std::uint64_t> next_inode{1};

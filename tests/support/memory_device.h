@@ -30,9 +30,9 @@ private:
 
 /// What remains of writes that were not flushed.
 enum class Unsynced {
-    kept,   ///< all of them reached the disk
-    lost,   ///< none did
-    torn,   ///< any subset of their sectors, chosen by a seed
+    kept, ///< all of them reached the disk
+    lost, ///< none did
+    torn, ///< any subset of their sectors, chosen by a seed
 };
 
 /// The bytes of one simulated file, as the caches show them and as the disk would after a power cut.

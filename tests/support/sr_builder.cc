@@ -141,7 +141,8 @@ void write_to(MemoryStorage& storage, const std::string& node, const std::vector
 
 void pour_into_parent(MemoryStorage& storage, const std::string& child) {
     const OpenChain chain = open_chain(storage, scan(storage), child, Access::read_only);
-    const OpenChain writing = open_chain(storage, scan(storage), *scan(storage).find(child)->parent, Access::read_write);
+    const OpenChain writing =
+        open_chain(storage, scan(storage), *scan(storage).find(child)->parent, Access::read_write);
     NoLog log;
     BufferedMover mover{BufferedMover::Sharing::never};
     const ChainView beneath{chain.views(2)};

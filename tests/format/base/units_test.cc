@@ -6,9 +6,15 @@
 namespace coppice {
 namespace {
 
-TEST(Units, SumThatWrapsIsAnError) { EXPECT_THROW(Bytes{~0ULL} + 1_B, std::overflow_error); }
-TEST(Units, DifferenceBelowZeroIsAnError) { EXPECT_THROW(1_B - 2_B, std::overflow_error); }
-TEST(Units, ProductThatWrapsIsAnError) { EXPECT_THROW(Bytes{1ULL << 40} * (1ULL << 30), std::overflow_error); }
+TEST(Units, SumThatWrapsIsAnError) {
+    EXPECT_THROW(Bytes{~0ULL} + 1_B, std::overflow_error);
+}
+TEST(Units, DifferenceBelowZeroIsAnError) {
+    EXPECT_THROW(1_B - 2_B, std::overflow_error);
+}
+TEST(Units, ProductThatWrapsIsAnError) {
+    EXPECT_THROW(Bytes{1ULL << 40} * (1ULL << 30), std::overflow_error);
+}
 
 TEST(Units, RoundingKeepsMultiples) {
     EXPECT_EQ(round_up(4_KiB, 4_KiB), 4_KiB);

@@ -4,8 +4,8 @@
 
 #include "format/chain.h"
 #include "format/merge_target.h"
-#include "tests/support/stored_images.h"
 #include "tests/support/memory_device.h"
+#include "tests/support/stored_images.h"
 
 #include <functional>
 #include <map>

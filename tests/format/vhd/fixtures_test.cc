@@ -65,7 +65,8 @@ TEST_P(VhdFixture, CheckAgreesWithManifest) {
     EXPECT_EQ(report.verdict == Verdict::ok, fixture.sound || only_chain_is_bad) << all;
     // What a crash of tapdisk or a wrong clock leaves does not keep an image from being merged.
     static const std::set<std::string> blemishes{"primary-footer-invalid", "copy-footer-invalid", "footer-timestamp"};
-    const bool harmless = std::ranges::all_of(report.findings, [](const Finding& f) { return blemishes.contains(f.code); });
+    const bool harmless =
+        std::ranges::all_of(report.findings, [](const Finding& f) { return blemishes.contains(f.code); });
     EXPECT_EQ(report.mergeable, report.verdict == Verdict::ok || harmless) << all;
     EXPECT_EQ(report.reason.empty(), report.verdict == Verdict::ok);
     // One block of "truncated" is lost: its hash is that of the undamaged disk.
