@@ -7,7 +7,9 @@ build_packages=(
     libsqlite3-dev libsqlitecpp-dev libssl-dev libzstd-dev zlib1g-dev
 )
 # To build and run the tests as well: foreign readers to compare with, and what the scripts are written in.
-test_packages=(ccache libgmock-dev libgtest-dev python3 python3-libvhdi qemu-utils zstd)
+test_packages=(
+    ccache libgmock-dev libgtest-dev libvhdi-utils python3 python3-libvhdi qemu-system-common qemu-utils zstd
+)
 # For the demonstration.
 demo_packages=(python3 python3-libvhdi qemu-utils)
 

@@ -266,8 +266,9 @@ void MetadataWalk::try_compressed(std::vector<L2Entry>& entries, Effect effect) 
     std::ranges::sort(entries, [](const L2Entry& a, const L2Entry& b) {
         return std::pair{a.host, b.stream_length} < std::pair{b.host, a.stream_length};
     });
-    const auto rest = std::ranges::unique(entries, {}, &L2Entry::host);
-    entries.erase(rest.begin(), rest.end());
+    const auto rest = std::unique(entries.begin(), entries.end(),
+                                  [](const L2Entry& a, const L2Entry& b) { return a.host == b.host; });
+    entries.erase(rest, entries.end());
     std::vector<std::byte> stream;
     std::vector<std::byte> cluster(cluster_size_.count());
     for (const L2Entry& entry : entries) {

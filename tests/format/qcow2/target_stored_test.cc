@@ -110,6 +110,11 @@ TEST(Qcow2TargetStored, IsPreparedOrRefused) {
     const auto of_chain = [](const std::string& name) {
         return name.starts_with("backing-") || name.starts_with("cycle-") || name.starts_with("chain-vhd-");
     };
+    // Streams that do not decompress: making a target looks at tables only. The planner asks for a check of the
+    // content, and never gets that far.
+    const auto of_content = [](const std::string& name) {
+        return name == "compressed-garbage" || name == "compressed-short-stream";
+    };
     for (const json::value& stored : stored_qcow2_cases()) {
         const std::string file = text(stored, "open_this");
         if (!file.ends_with(".qcow2")) continue;
@@ -138,10 +143,10 @@ TEST(Qcow2TargetStored, IsPreparedOrRefused) {
         }
         if (!taken) continue;
         EXPECT_TRUE(verdict == "ok" || verdict == "leaks" || text(stored, "name").starts_with("dirty") ||
-                    of_chain(text(stored, "name")))
+                    of_chain(text(stored, "name")) || of_content(text(stored, "name")))
             << verdict;
         const auto device = open_device(path);
-        const CheckReport report = check_image(*device, Format::qcow2);
+        const CheckReport report = check_image(*device, Format::qcow2, CheckDepth::metadata);
         EXPECT_TRUE(report.verdict == Verdict::ok || report.verdict == Verdict::unsupported)
             << report.findings.front().code << " " << report.findings.front().text;
     }
