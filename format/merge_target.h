@@ -26,6 +26,9 @@ struct GuestWrite {
     std::span<const std::byte> memory;   ///< Source::memory; guest.length() bytes
 };
 
+/// The same as bytes of a device in which the guest's disk begins at byte 0.
+Transfer plain_transfer(const GuestWrite& write);
+
 /// What lies under the target: now, and once its header has been rewritten. The two differ only when the target pulls
 /// its parent up into itself.
 struct Beneath {

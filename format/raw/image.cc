@@ -22,20 +22,8 @@ public:
 
     void write(std::span<const GuestWrite> batch, const Beneath&, DataMover& mover) override {
         std::vector<Transfer> transfers;
-        for (const GuestWrite& write : batch) {
-            switch (write.source) {
-            case GuestWrite::Source::device:
-                transfers.push_back(
-                    Transfer::from_device(*write.device, write.device_offset, write.guest.begin, write.guest.length()));
-                break;
-            case GuestWrite::Source::memory:
-                transfers.push_back(Transfer::from_memory(write.memory, write.guest.begin));
-                break;
-            case GuestWrite::Source::zeros:
-                transfers.push_back(Transfer::zeros(write.guest.begin, write.guest.length()));
-                break;
-            }
-        }
+        for (const GuestWrite& write : batch)
+            transfers.push_back(plain_transfer(write));
         mover.move(device_, transfers);
         device_.flush();
     }

@@ -75,18 +75,7 @@ void FixedTarget::write(std::span<const GuestWrite> batch, const Beneath&, DataM
     std::vector<Transfer> transfers;
     for (const GuestWrite& write : batch) {
         if (write.guest.end > virtual_size()) throw std::logic_error{"write behind the end of the disk"};
-        switch (write.source) {
-        case GuestWrite::Source::device:
-            transfers.push_back(
-                Transfer::from_device(*write.device, write.device_offset, write.guest.begin, write.guest.length()));
-            break;
-        case GuestWrite::Source::memory:
-            transfers.push_back(Transfer::from_memory(write.memory, write.guest.begin));
-            break;
-        case GuestWrite::Source::zeros:
-            transfers.push_back(Transfer::zeros(write.guest.begin, write.guest.length()));
-            break;
-        }
+        transfers.push_back(plain_transfer(write));
     }
     mover.move(device_, transfers);
     device_.flush();
