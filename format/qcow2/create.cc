@@ -77,7 +77,7 @@ std::vector<std::byte> first_cluster(const std::string& name, const Header& head
     std::size_t at = header.header_length;
     const auto put = [&](const void* bytes, std::size_t length, std::size_t padded) {
         if (padded > cluster.size() - at) throw Unsupported{name, "no room for the header in clusters of this size"};
-        std::memcpy(cluster.data() + at, bytes, length);
+        if (length != 0) std::memcpy(cluster.data() + at, bytes, length);
         at += padded;
     };
     const auto put_extension = [&](std::uint32_t type, std::string_view data) {
