@@ -6,7 +6,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 
 namespace coppice {
 namespace {
@@ -156,14 +155,13 @@ TEST(PlanText, SizesAreReadable) {
     EXPECT_EQ(human_size(Bytes{~0ULL}), "15.9 EiB");
 }
 
-TEST(PlanScale, HundredThousandNodesInASecond) {
-    const auto seconds = [](const SrTree& tree) {
+// A planner that is worse than O(n log n) does not come to an end here before ctest loses patience.
+TEST(PlanScale, TakesAHundredThousandNodes) {
+    const auto planned = [](const SrTree& tree) {
         std::map<std::string, LayerFacts> facts;
         for (const TreeNode& node : tree.nodes)
             facts[node.uuid] = {{{{0_B, 1_MiB}}}, test::shape_of(Format::vhd), {}};
-        const auto began = std::chrono::steady_clock::now();
-        EXPECT_FALSE(plan(tree, facts, 1_TiB, {}).steps.empty());
-        return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+        return plan(tree, facts, 1_TiB, {});
     };
     const auto name = [](std::size_t number) { return "node" + std::to_string(1000000 + number); };
     SrTree chain;
@@ -181,8 +179,8 @@ TEST(PlanScale, HundredThousandNodesInASecond) {
         if (number % 4 == 0) node.parent = std::nullopt;
         bushes.nodes.push_back(node);
     }
-    EXPECT_LT(seconds(chain), 10); // far above what it takes, for slow and instrumented builds
-    EXPECT_LT(seconds(bushes), 10);
+    EXPECT_EQ(planned(chain).steps.size(), 1U);
+    EXPECT_EQ(planned(bushes).steps.size(), 25000U);
 }
 
 } // namespace
