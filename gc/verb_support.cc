@@ -102,6 +102,8 @@ std::set<std::string> named_vdis(const Invocation& invocation, const SrTree& tre
 ExitStatus status_of_reason(const std::string& reason) {
     static constexpr std::array<std::string_view, 7> later{"held",   "attached",       "retry-later", "sm-operation",
                                                            "paused", "outside-window", "activating"};
+    if (reason == "failed") return ExitStatus::failed; // a call to the kernel failed: nobody refused anything
+    if (reason == "not-found") return ExitStatus::not_found;
     if (reason == "no-space") return ExitStatus::no_space;
     return std::ranges::find(later, reason) != later.end() ? ExitStatus::busy : ExitStatus::refused;
 }

@@ -1,6 +1,7 @@
 #include "gc/json_output.h"
 #include "gc/options.h"
 #include "gc/text_output.h"
+#include "gc/verb_support.h"
 
 #include <boost/json.hpp>
 #include <boost/program_options.hpp>
@@ -93,6 +94,13 @@ TEST(ExitStatus, FollowsFromTheKindOfError) {
     EXPECT_EQ(status(SystemError{"a", "b", std::make_error_code(std::errc::no_space_on_device)}), ExitStatus::no_space);
     EXPECT_EQ(status(SystemError{"a", "b", std::make_error_code(std::errc::permission_denied)}), ExitStatus::failed);
     EXPECT_EQ(status(std::logic_error{"x"}), ExitStatus::failed);
+}
+
+TEST(ExitStatusOfSteps, FailureIsNoRefusal) {
+    EXPECT_EQ(status_of_reason("failed"), ExitStatus::failed);
+    EXPECT_EQ(status_of_reason("no-space"), ExitStatus::no_space);
+    EXPECT_EQ(status_of_reason("attached"), ExitStatus::busy);
+    EXPECT_EQ(status_of_reason("siblings"), ExitStatus::refused);
 }
 
 } // namespace
