@@ -17,6 +17,10 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int busy_timeout_ms = 10'000;
+/// Bytes before the first frame of a write-ahead log (SQLite, "WAL File Format"). A writer that is killed right after
+/// them leaves a log that SQLite 3.40 refuses to read without an index, for ever, as a breach of its "locking
+/// protocol".
+constexpr off_t log_header_size = 32;
 
 std::string log_of(const std::string& path) {
     return path + "-wal";
@@ -184,7 +188,7 @@ bool is_present(const std::string& path) {
 
 bool has_log(const std::string& path) {
     struct stat status {};
-    return ::stat(log_of(path).c_str(), &status) == 0 && status.st_size > 0;
+    return ::stat(log_of(path).c_str(), &status) == 0 && status.st_size > log_header_size;
 }
 
 void rethrow(const SQLite::Exception& failure, const std::string& path) {

@@ -34,7 +34,7 @@ Connection open_for_writing(const std::string& path, std::span<const std::string
 /// For reading. The database is null where the file does not exist. An older schema is migrated in a copy in memory.
 Connection open_for_reading(const std::string& path, std::span<const std::string_view> schema = migrations());
 
-/// Whether a write-ahead log with content stands beside the database.
+/// Whether a write-ahead log with at least a part of a frame stands beside the database.
 bool has_log(const std::string& path);
 
 /// SQLite's exception as one of ours.

@@ -173,6 +173,32 @@ TEST(JournalReader, ReadsALogThatLostItsIndex) {
     EXPECT_EQ(copy.open()->events(5).size(), 1U);
 }
 
+/// What a writer leaves that is killed when the first `kept` bytes of its log are written.
+void leave_log_of(const JournalDirectory& directory, std::uintmax_t kept) {
+    const JournalDirectory other;
+    other.open()->record_event("info", "", "1");
+    const auto writer = other.open();
+    writer->record_event("info", "", "2");
+    for (const std::string suffix : {"", "-wal", "-shm"})
+        std::filesystem::copy_file(other.path() + suffix, directory.path() + suffix);
+    std::filesystem::resize_file(directory.path() + "-wal", kept);
+}
+
+class CutLog : public testing::TestWithParam<std::uintmax_t> {};
+
+TEST_P(CutLog, IsReadAsFarAsItIsComplete) {
+    const JournalDirectory directory;
+    leave_log_of(directory, GetParam());
+    const auto before = directory.snapshot();
+    EXPECT_EQ(directory.open(Create::no)->events(5).size(), 1U);
+    EXPECT_TRUE(directory.snapshot() == before);
+    directory.open()->record_event("info", "", "3");
+    EXPECT_EQ(directory.open(Create::no)->events(5).size(), 2U);
+}
+
+// Nothing, a part of the header, the header, a part of the header of a frame, of its page.
+INSTANTIATE_TEST_SUITE_P(Journal, CutLog, testing::Values(0, 1, 31, 32, 33, 56, 57, 4000));
+
 // ---- older schemas ----
 
 constexpr std::string_view addition = "ALTER TABLE event ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'";
