@@ -1,0 +1,52 @@
+// Why a VDI is or is not being coalesced or collected: for every VDI of a tree one verdict, with the reason, who holds
+// it, what unblocks it and what happens next. Pure.
+#pragma once
+
+#include "coalesce/plan.h"
+#include "coalesce/schedule.h"
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace coppice {
+
+enum class Verdict { planned, running, waiting, refused, nothing_to_do };
+
+std::string_view to_string(Verdict verdict); ///< "nothing-to-do"
+
+/// Whoever keeps a VDI from being worked on.
+struct Holder {
+    std::string kind; ///< "process", "lock", "sm-journal", "hold", "pause", "vm"
+    std::string name; ///< of the process, the lock, the owner of the hold
+    int pid = 0;      ///< 0 where there is none
+    std::string text; ///< for people
+    bool operator==(const Holder&) const = default;
+};
+
+struct Explanation {
+    std::string vdi;
+    Verdict verdict = Verdict::nothing_to_do;
+    std::string reason; ///< reason code, never empty
+    std::string text;   ///< a sentence or two for people, names what is in the way
+    std::vector<Holder> holders;
+    std::string unblocks;             ///< what has to happen, for people; empty when nothing is in the way
+    std::string next;                 ///< what coppice does next with it
+    std::optional<UnixSeconds> since; ///< filled in from the journal
+    bool operator==(const Explanation&) const = default;
+};
+
+/// What is known beside the tree and the plan.
+struct Situation {
+    const Step* running = nullptr;                    ///< the step under way, if any
+    std::map<std::string, std::vector<Holder>> holds; ///< by vdi: holds that an admin made, with the hold's id as name
+    std::map<std::string, std::string> frozen;        ///< by vdi: entries of sm, unfinished header changes
+    std::optional<Pause> pause;
+    std::optional<UnixSeconds> next_cycle; ///< when the service looks again; nullopt without a service
+};
+
+/// One for each node of `tree`, sorted by vdi. `admitted` is what admit() made of the plan.
+std::vector<Explanation> explain(const SrTree& tree, const Plan& admitted, const Situation& situation);
+
+} // namespace coppice
