@@ -14,7 +14,8 @@ void describe_plan(boost::program_options::options_description&) {}
 ExitStatus run_plan(const Invocation& invocation) {
     const SrLocation sr = the_sr(invocation);
     Session session{sr, session_options(invocation), Session::Intent::look, "plan"};
-    const Plan plan = session.plan(Policy{});
+    FixedDirector director{Policy{}};
+    const Plan plan = session.plan(director);
     if (invocation.common.json)
         print_json(std::cout, plan_json(plan));
     else

@@ -79,9 +79,16 @@ Observation Cycle::observe(const Policy& policy) {
     return seen;
 }
 
-Plan Cycle::plan(const Policy& policy) {
-    const Observation seen = observe(policy);
-    return coppice::plan(seen.tree, seen.facts, seen.free, with_frozen(policy, seen.frozen));
+Plan Cycle::next_plan(Director& director, const Policy& policy, const Observation& seen) {
+    return director.admit(coppice::plan(seen.tree, seen.facts, seen.free, with_frozen(policy, seen.frozen)), seen);
+}
+
+Plan Cycle::plan(Director& director, Observation* seen) {
+    const Policy policy = director.policy();
+    Observation found = observe(policy);
+    Plan result = next_plan(director, policy, found);
+    if (seen != nullptr) *seen = std::move(found);
+    return result;
 }
 
 void Cycle::remember(const SrTree& tree) {
@@ -122,7 +129,7 @@ void Cycle::fail(const Step& step, const std::exception& error, StepResult& resu
     journal_->record_event("error", step.vdi, error.what());
 }
 
-void Cycle::act(const Plan& plan, MergeContext& context, Outcome& outcome) {
+void Cycle::act(const Plan& plan, Director& director, MergeContext& context, Outcome& outcome) {
     std::set<Attempt> failed;
     for (const StepResult& result : outcome.failed)
         failed.insert(attempt_of(result.step));
@@ -139,12 +146,13 @@ void Cycle::act(const Plan& plan, MergeContext& context, Outcome& outcome) {
         } catch (const std::overflow_error& error) { // sizes that no sound image has
             fail(step, error, result);
         }
+        director.ended(result);
         context.progress.ended(result);
         (result.error.empty() ? outcome.done : outcome.failed).push_back(std::move(result));
     }
 }
 
-Outcome Cycle::run(const Policy& policy, const MergeOptions& merge, std::optional<Bytes> rate, Progress& progress,
+Outcome Cycle::run(Director& director, const MergeOptions& merge, std::optional<Bytes> rate, Progress& progress,
                    std::stop_token stop) {
     if (journal_ == nullptr) throw std::logic_error{"a cycle without a journal only looks"};
     RateLimit limit{rate};
@@ -153,13 +161,15 @@ Outcome Cycle::run(const Policy& policy, const MergeOptions& merge, std::optiona
     try {
         recover(context, outcome);
         for (;;) {
+            const Policy policy = director.policy();
             const Observation seen = observe(policy);
             // Before anything is deleted: if an image becomes unreadable later, its parent is still known.
             remember(seen.tree);
-            const Plan next = coppice::plan(seen.tree, seen.facts, seen.free, with_frozen(policy, seen.frozen));
+            const Plan next = next_plan(director, policy, seen);
             outcome.skipped = next.skipped;
+            director.planned(seen, next);
             const std::size_t before = outcome.done.size();
-            act(next, context, outcome);
+            act(next, director, context, outcome);
             if (outcome.done.size() == before) break; // nothing left, or nothing that has not failed
         }
     } catch (const StopRequested&) {

@@ -5,6 +5,7 @@
 
 #include "coalesce/merge_context.h"
 #include "coalesce/plan.h"
+#include "gc/director.h"
 
 #include <map>
 #include <optional>
@@ -40,18 +41,25 @@ public:
     /// The trees, with users of every image; without reading maps.
     SrTree tree();
     Observation observe(const Policy& policy);
-    Plan plan(const Policy& policy);
+    /// What run() would do now; `seen` is what it follows from.
+    Plan plan(Director& director, Observation* seen = nullptr);
 
     /// Recovers, then observes, plans and acts until nothing is left to do. One tree's failure never stops another.
     /// A stop ends it between two batches, with `stopped` set.
-    Outcome run(const Policy& policy, const MergeOptions& merge, std::optional<Bytes> rate, Progress& progress,
+    Outcome run(Director& director, const MergeOptions& merge, std::optional<Bytes> rate, Progress& progress,
                 std::stop_token stop);
+    Outcome run(const Policy& policy, const MergeOptions& merge, std::optional<Bytes> rate, Progress& progress,
+                std::stop_token stop) {
+        FixedDirector director{policy};
+        return run(director, merge, rate, progress, std::move(stop));
+    }
 
 private:
     void find_facts(Observation& seen, const std::string& uuid);
     void recover(MergeContext& context, Outcome& outcome);
     void fail(const Step& step, const std::exception& error, StepResult& result);
-    void act(const Plan& plan, MergeContext& context, Outcome& outcome);
+    void act(const Plan& plan, Director& director, MergeContext& context, Outcome& outcome);
+    Plan next_plan(Director& director, const Policy& policy, const Observation& seen);
     void remember(const SrTree& tree);
 
     Storage& storage_;

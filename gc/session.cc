@@ -164,14 +164,18 @@ SrTree Session::tree() {
     return parts_->cycle->tree();
 }
 
-Plan Session::plan(const Policy& policy) {
-    return parts_->cycle->plan(policy);
+Plan Session::plan(Director& director, Observation* seen) {
+    return parts_->cycle->plan(director, seen);
 }
 
-Outcome Session::run(const Policy& policy, const MergeOptions& merge, std::optional<Bytes> rate, Progress& progress,
+journal::Journal* Session::journal() {
+    return parts_->journal.get();
+}
+
+Outcome Session::run(Director& director, const MergeOptions& merge, std::optional<Bytes> rate, Progress& progress,
                      std::stop_token stop) {
     const StopWatch watch{*parts_->lock, std::move(stop)};
-    return parts_->cycle->run(policy, merge, rate, progress, watch.token());
+    return parts_->cycle->run(director, merge, rate, progress, watch.token());
 }
 
 } // namespace coppice

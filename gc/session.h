@@ -29,9 +29,11 @@ public:
     ~Session();
 
     SrTree tree();
-    Plan plan(const Policy& policy);
-    Outcome run(const Policy& policy, const MergeOptions& merge, std::optional<Bytes> rate, Progress& progress,
+    Plan plan(Director& director, Observation* seen = nullptr);
+    Outcome run(Director& director, const MergeOptions& merge, std::optional<Bytes> rate, Progress& progress,
                 std::stop_token stop);
+    /// Null where there is none and the session only looks.
+    journal::Journal* journal();
 
 private:
     struct Parts;

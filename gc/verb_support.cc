@@ -51,7 +51,8 @@ void print_outcome(const Outcome& outcome, std::ostream& out) {
 }
 
 ExitStatus show_plan(const Invocation& invocation, const SrLocation& sr, const Policy& policy, Session& session) {
-    const Plan plan = session.plan(policy);
+    FixedDirector director{policy};
+    const Plan plan = session.plan(director);
     if (invocation.common.json) {
         json::object document = plan_json(plan);
         document["dry_run"] = true;
@@ -118,7 +119,8 @@ ExitStatus act_on_sr(const Invocation& invocation, const std::string& verb, Poli
     if (dry_run) return show_plan(invocation, sr, policy, session);
 
     ProgressDisplay progress{std::cerr, progress_style()};
-    const Outcome outcome = session.run(policy, merge, rate, progress, signals.token());
+    FixedDirector director{policy};
+    const Outcome outcome = session.run(director, merge, rate, progress, signals.token());
     const auto failure = failure_of(outcome, policy);
     if (invocation.common.json) {
         json::object document = outcome_json(outcome);
