@@ -8,13 +8,24 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace coppice {
 
-enum class Verdict { planned, running, waiting, refused, nothing_to_do };
+/// The verdict on a VDI. (`Verdict` is the one on an image, see format/check.h.)
+enum class Outlook {
+    planned,       ///< named in a step that may begin
+    running,       ///< part of the step under way
+    waiting,       ///< goes on by itself when what is in the way is gone
+    refused,       ///< stays as it is until an administrator changes something
+    nothing_to_do, ///< there is nothing to merge or collect
+};
 
-std::string_view to_string(Verdict verdict); ///< "nothing-to-do"
+std::string_view to_string(Outlook outlook); ///< "nothing-to-do"
+
+/// Whether a VDI that is left alone for this reason code waits, is refused, or has nothing to do. Unknown codes wait.
+Outlook outlook_of_reason(std::string_view reason);
 
 /// Whoever keeps a VDI from being worked on.
 struct Holder {
@@ -27,7 +38,7 @@ struct Holder {
 
 struct Explanation {
     std::string vdi;
-    Verdict verdict = Verdict::nothing_to_do;
+    Outlook verdict = Outlook::nothing_to_do;
     std::string reason; ///< reason code, never empty
     std::string text;   ///< a sentence or two for people, names what is in the way
     std::vector<Holder> holders;
