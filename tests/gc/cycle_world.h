@@ -4,9 +4,8 @@
 #include "gc/cycle.h"
 #include "gc/scan.h"
 #include "tests/support/memory_storage.h"
+#include "tests/support/temporary_directory.h"
 
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -28,23 +27,6 @@ public:
 
 private:
     Storage& storage_;
-};
-
-class TemporaryDirectory {
-public:
-    TemporaryDirectory() {
-        std::string pattern = (std::filesystem::temp_directory_path() / "coppice-test-XXXXXX").string();
-        if (::mkdtemp(pattern.data()) == nullptr) std::abort();
-        path_ = pattern;
-    }
-    ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
-    TemporaryDirectory(const TemporaryDirectory&) = delete;
-    TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-
-    std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-
-private:
-    std::filesystem::path path_;
 };
 
 /// One run of the program over `storage`. The journal stands in `directory` from run to run.

@@ -146,10 +146,7 @@ class Reading(CliTest):
 
     def test_an_enormous_empty_disk(self):
         path = self.path("sr", "big.qcow2")
-        try:
-            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=2M", path, "8T"], check=True)
-        except FileNotFoundError:
-            self.skipTest("qemu-img is not installed")
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=2M", path, "8T"], check=True)
         self.coppice("read", path, "--output", self.path("big.raw"))
         self.assertEqual(os.stat(self.path("big.raw")).st_size, 8 << 40)
         # Hashing it would take an hour; it must be possible to stop that.

@@ -1,11 +1,11 @@
 #include "gc/sr_lock.h"
 
 #include "format/base/error.h"
+#include "tests/support/temporary_directory.h"
 
 #include <gmock/gmock.h>
 
 #include <csignal>
-#include <cstdlib>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
@@ -23,16 +23,7 @@ const std::string uuid = "0f0e0d0c-0b0a-0908-0706-050403020100";
 
 class SrLockTest : public testing::Test {
 protected:
-    SrLockTest() {
-        std::string pattern = (std::filesystem::temp_directory_path() / "coppice-test-XXXXXX").string();
-        if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error{"no temporary directory"};
-        root_ = pattern;
-        std::filesystem::create_directory(root_ / "sr");
-    }
-    ~SrLockTest() override {
-        std::error_code ignored;
-        std::filesystem::remove_all(root_, ignored);
-    }
+    SrLockTest() { std::filesystem::create_directory(root_ / "sr"); }
     SrLock lock(const std::string& verb = "run", const std::string& run = "run") const {
         return SrLock{root_ / "sr", root_ / run, "key", uuid, verb, root_ / "sm", root_ / "ipc"};
     }
@@ -67,7 +58,9 @@ protected:
         ::kill(child, SIGKILL);
         ::waitpid(child, nullptr, 0);
     }
-    std::filesystem::path root_;
+
+    const test::TemporaryDirectory directory_;
+    const std::filesystem::path& root_ = directory_.path();
 };
 
 TEST_F(SrLockTest, TellsTheSecondWhoWorks) {

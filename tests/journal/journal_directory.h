@@ -3,10 +3,10 @@
 
 #include "journal/database.h"
 #include "journal/journal.h"
+#include "tests/support/temporary_directory.h"
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -16,20 +16,8 @@ namespace coppice::journal {
 
 class JournalDirectory {
 public:
-    JournalDirectory() {
-        std::string pattern = (std::filesystem::temp_directory_path() / "coppice-test-XXXXXX").string();
-        if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error{"no temporary directory"};
-        root_ = pattern;
-    }
-    JournalDirectory(const JournalDirectory&) = delete;
-    JournalDirectory& operator=(const JournalDirectory&) = delete;
-    ~JournalDirectory() {
-        std::error_code ignored;
-        std::filesystem::remove_all(root_, ignored);
-    }
-
-    const std::filesystem::path& root() const { return root_; }
-    std::string path() const { return root_ / "journal.db"; }
+    const std::filesystem::path& root() const { return directory_.path(); }
+    std::string path() const { return directory_ / "journal.db"; }
     std::unique_ptr<Journal> open(Journal::Create create = Journal::Create::yes) const {
         return Journal::open(path(), create);
     }
@@ -42,13 +30,13 @@ public:
     /// Every file below, with its content.
     std::map<std::string, std::string> snapshot() const {
         std::map<std::string, std::string> result;
-        for (const auto& entry : std::filesystem::directory_iterator{root_})
+        for (const auto& entry : std::filesystem::directory_iterator{root()})
             result[entry.path().filename()] = content(entry.path());
         return result;
     }
 
 private:
-    std::filesystem::path root_;
+    test::TemporaryDirectory directory_;
 };
 
 inline Operation merge_of(const std::string& vdi) {

@@ -74,17 +74,6 @@ void unpack_file(const fs::path& from, const fs::path& to) {
 
 } // namespace
 
-TemporaryDirectory::TemporaryDirectory() {
-    std::string name = (fs::temp_directory_path() / "coppice-test-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error{"cannot make a temporary directory"};
-    path_ = name;
-}
-
-TemporaryDirectory::~TemporaryDirectory() {
-    std::error_code ignored;
-    if (!path_.empty()) fs::remove_all(path_, ignored);
-}
-
 fs::path data_directory() {
     const char* source = std::getenv("COPPICE_SOURCE");
     return fs::path{source != nullptr ? source : COPPICE_SOURCE_DIRECTORY} / "tests" / "data";

@@ -2,6 +2,8 @@
 // bytes.
 #pragma once
 
+#include "tests/support/temporary_directory.h"
+
 #include <array>
 #include <cstddef>
 #include <filesystem>
@@ -11,20 +13,6 @@
 #include <string_view>
 
 namespace coppice::test {
-
-/// Removed with everything in it.
-class TemporaryDirectory {
-public:
-    TemporaryDirectory();
-    TemporaryDirectory(TemporaryDirectory&& other) noexcept : path_{std::move(other.path_)} { other.path_.clear(); }
-    TemporaryDirectory& operator=(TemporaryDirectory&&) = delete;
-    ~TemporaryDirectory();
-
-    const std::filesystem::path& path() const { return path_; }
-
-private:
-    std::filesystem::path path_;
-};
 
 /// The tests/data directory of the source tree.
 std::filesystem::path data_directory();

@@ -1,14 +1,13 @@
-// Random images made by qemu-io are read as qemu-img reads them, and checked with its verdict. Skipped without
-// qemu-img.
+// Random images made by qemu-io are read as qemu-img reads them, and checked with its verdict.
 
 #include "format/qcow2/check.h"
 #include "format/qcow2/create.h"
 #include "tests/format/qcow2/stored_cases.h"
+#include "tests/support/run_program.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <fstream>
 #include <random>
 
@@ -16,16 +15,6 @@ namespace coppice::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool have_qemu() {
-    return std::system("command -v qemu-img >/dev/null 2>&1 && command -v qemu-io >/dev/null 2>&1") == 0;
-}
-
-/// Runs in `directory`; arguments are made here and need no quoting beyond what they bring.
-int run(const fs::path& directory, const std::string& command) {
-    const int status = std::system(("cd '" + directory.string() + "' && " + command + " >>log 2>&1").c_str());
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
 
 struct Layer {
     std::string options;
@@ -51,6 +40,7 @@ Layer random_layer(std::mt19937_64& random) {
     return layer;
 }
 
+/// A command of qemu-io.
 std::string random_write(const Layer& layer, std::uint64_t size, std::mt19937_64& random) {
     const std::uint64_t sectors = size / 512;
     const auto range = [](std::uint64_t offset, std::uint64_t length) {
@@ -61,18 +51,17 @@ std::string random_write(const Layer& layer, std::uint64_t size, std::mt19937_64
     const std::uint64_t kind = random() % 6;
     if (kind == 0 && layer.compressed && size >= layer.cluster) {
         offset = random() % (size / layer.cluster) * layer.cluster;
-        return "-c 'write -c -P " + std::to_string(1 + random() % 250) + " " + range(offset, layer.cluster) + "'";
+        return "write -c -P " + std::to_string(1 + random() % 250) + " " + range(offset, layer.cluster);
     }
-    if (kind == 1 && layer.zeros) return "-c 'write -z " + range(offset, length) + "'";
-    if (kind == 2 && layer.zeros) return "-c 'write -zu " + range(offset, length) + "'";
-    if (kind == 3) return "-c 'discard " + range(offset, length) + "'";
-    return "-c 'write -P " + std::to_string(1 + random() % 250) + " " + range(offset, length) + "'";
+    if (kind == 1 && layer.zeros) return "write -z " + range(offset, length);
+    if (kind == 2 && layer.zeros) return "write -zu " + range(offset, length);
+    if (kind == 3) return "discard " + range(offset, length);
+    return "write -P " + std::to_string(1 + random() % 250) + " " + range(offset, length);
 }
 
 class RandomQemuChain : public testing::TestWithParam<unsigned> {};
 
 TEST_P(RandomQemuChain, IsReadAndCheckedAsByQemu) {
-    if (!have_qemu()) GTEST_SKIP() << "no qemu-img";
     std::mt19937_64 random{GetParam()};
     const TemporaryDirectory directory;
     const std::size_t depth = 1 + random() % 4;
@@ -83,18 +72,17 @@ TEST_P(RandomQemuChain, IsReadAndCheckedAsByQemu) {
         if (random() % 3 == 0)
             size = std::max<std::uint64_t>(512, size + random() % 2000 * 512 - 1000 * (random() % 2) * 512);
         size = std::clamp<std::uint64_t>(size, 512, 8 << 20);
-        const std::string parent = level == 0 ? "" : "-b " + std::to_string(level - 1) + ".qcow2 -F qcow2 ";
-        ASSERT_EQ(run(directory.path(), "qemu-img create -q -f qcow2 " + parent + "-o " + layer.options + " " + file +
-                                            " " + std::to_string(size)),
-                  0);
-        std::string writes;
+        Command create{"qemu-img", "create", "-q", "-f", "qcow2", "-o", layer.options};
+        if (level > 0) create.insert(create.end(), {"-b", std::to_string(level - 1) + ".qcow2", "-F", "qcow2"});
+        create.insert(create.end(), {file, std::to_string(size)});
+        must_run(create, directory.path());
+        Command writes{"qemu-io", "-f", "qcow2", file};
         for (std::size_t count = random() % 24; count > 0; --count)
-            writes += " " + random_write(layer, size, random);
-        if (!writes.empty()) {
-            run(directory.path(), "qemu-io -f qcow2 " + file + writes);
-        }
+            writes.insert(writes.end(), {"-c", random_write(layer, size, random)});
+        // Some fail: a compressed write does where something stands already.
+        if (writes.size() > 4) run_program(writes, directory.path());
         const std::string raw = std::to_string(level) + ".img";
-        ASSERT_EQ(run(directory.path(), "qemu-img convert -f qcow2 -O raw " + file + " " + raw), 0);
+        must_run({"qemu-img", "convert", "-f", "qcow2", "-O", "raw", file, raw}, directory.path());
     }
     for (std::size_t level = 0; level < depth; ++level) {
         SCOPED_TRACE(level);
@@ -103,7 +91,7 @@ TEST_P(RandomQemuChain, IsReadAndCheckedAsByQemu) {
         const auto raw = open_device(directory.path() / (std::to_string(level) + ".img"));
         ASSERT_EQ(raw->size(), chain.top().virtual_size());
         EXPECT_EQ(guest_bytes(chain, {0_B, raw->size()}), raw->read_at(0_B, raw->size()));
-        const int status = run(directory.path(), "qemu-img check -q -f qcow2 " + file);
+        const int status = run_program({"qemu-img", "check", "-q", "-f", "qcow2", file}, directory.path()).status;
         const auto verdict = qcow2::check(chain.top().device()).verdict;
         EXPECT_EQ(to_string(verdict), status == 0 ? "ok" : status == 3 ? "leaks" : "corrupt");
     }
@@ -112,7 +100,6 @@ TEST_P(RandomQemuChain, IsReadAndCheckedAsByQemu) {
 INSTANTIATE_TEST_SUITE_P(Seeds, RandomQemuChain, testing::Range(1U, 13U));
 
 TEST(Qcow2Create, MakesImagesThatQemuAccepts) {
-    if (!have_qemu()) GTEST_SKIP() << "no qemu-img";
     const TemporaryDirectory directory;
     for (const unsigned version : {2U, 3U})
         for (const unsigned bits : {9U, 14U, 16U, 21U})
@@ -126,7 +113,7 @@ TEST(Qcow2Create, MakesImagesThatQemuAccepts) {
                 options.refcount_order = version == 3 && bits == 9 ? 6 : 4;
                 options.hidden = true;
                 if (parent) {
-                    ASSERT_EQ(run(directory.path(), "qemu-img create -q -f qcow2 parent.qcow2 1G"), 0);
+                    must_run({"qemu-img", "create", "-q", "-f", "qcow2", "parent.qcow2", "1G"}, directory.path());
                     options.backing_name = "parent.qcow2";
                     options.backing_format = Format::qcow2;
                 }
@@ -135,9 +122,9 @@ TEST(Qcow2Create, MakesImagesThatQemuAccepts) {
                     const auto device = open_device(directory.path() / "new.qcow2", true);
                     qcow2::create(*device, options);
                 }
-                EXPECT_EQ(run(directory.path(), "qemu-img check -q -f qcow2 new.qcow2"), 0);
-                EXPECT_EQ(run(directory.path(), "qemu-io -f qcow2 -c 'write -P 7 2G 1M' new.qcow2"), 0);
-                EXPECT_EQ(run(directory.path(), "qemu-img check -q -f qcow2 new.qcow2"), 0);
+                must_run({"qemu-img", "check", "-q", "-f", "qcow2", "new.qcow2"}, directory.path());
+                must_run({"qemu-io", "-f", "qcow2", "-c", "write -P 7 2G 1M", "new.qcow2"}, directory.path());
+                must_run({"qemu-img", "check", "-q", "-f", "qcow2", "new.qcow2"}, directory.path());
                 const OpenChain chain{directory.path(), "new.qcow2"};
                 EXPECT_TRUE(chain.top().hidden());
                 EXPECT_EQ(guest_bytes(chain, ByteRange::at(2_GiB, 1_B)).front(), std::byte{7});

@@ -66,8 +66,7 @@ void expect_clean(const std::filesystem::path& path) {
     const auto device = open_device(path);
     const CheckReport report = check_image(*device, Format::qcow2);
     EXPECT_EQ(report.verdict, Verdict::ok) << path << (report.findings.empty() ? "" : report.findings.front().text);
-    std::string output;
-    EXPECT_EQ(run("qemu-img check -U -f qcow2 " + path.string(), &output), 0) << output;
+    must_run({"qemu-img", "check", "-U", "-f", "qcow2", path.string()});
 }
 
 void expect_same_content(const std::filesystem::path& directory, const json::value& child, const std::string& parent) {

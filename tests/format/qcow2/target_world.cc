@@ -3,12 +3,8 @@
 #include "format/qcow2/image.h"
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <fstream>
 #include <sstream>
-#include <stdexcept>
-#include <sys/wait.h>
 
 namespace coppice::test {
 namespace {
@@ -28,16 +24,6 @@ std::vector<std::byte> random_bytes(std::size_t size, std::mt19937_64& random) {
 }
 
 } // namespace
-
-int run(const std::string& command, std::string* output) {
-    std::FILE* pipe = ::popen((command + " 2>&1").c_str(), "re");
-    if (pipe == nullptr) throw std::runtime_error{"popen"};
-    std::array<char, 4096> buffer{};
-    while (const std::size_t got = std::fread(buffer.data(), 1, buffer.size(), pipe))
-        if (output != nullptr) output->append(buffer.data(), got);
-    const int status = ::pclose(pipe);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
 
 std::vector<std::byte> read_whole(const std::filesystem::path& path) {
     std::vector<std::byte> bytes(std::filesystem::file_size(path));
@@ -88,22 +74,26 @@ Geometry random_geometry(std::mt19937_64& random) {
 
 TargetWorld::TargetWorld(const Geometry& shape, Bytes target_size, Bytes base_size, std::mt19937_64& random)
     : geometry{shape}, file{std::make_shared<MemoryFile>()} {
-    const std::string in = "cd " + directory_.path().string() + " && ";
     std::ostringstream options;
     options << "compat=" << (geometry.version == 2 ? "0.10" : "1.1")
             << ",cluster_size=" << (1U << geometry.cluster_bits);
     if (geometry.version == 3) options << ",refcount_bits=" << geometry.refcount_bits;
     if (geometry.extended) options << ",extended_l2=on";
     if (geometry.zstd) options << ",compression_type=zstd";
-    std::string output;
-    const auto must = [&](const std::string& command) {
-        output.clear();
-        if (run(in + command, &output) != 0) throw std::runtime_error{command + ": " + output};
+    const std::filesystem::path& directory = directory_.path();
+    const auto fill = [&](Bytes size, bool compressed, const char* name) {
+        Command command{"qemu-io", "-f", "qcow2"};
+        for (const std::string& write : fill_commands(size, random, compressed))
+            command.insert(command.end(), {"-c", write});
+        command.emplace_back(name);
+        run_program(command, directory);
     };
     if (geometry.backing) {
-        must("qemu-img create -q -f qcow2 -o cluster_size=4096 base.qcow2 " + std::to_string(base_size.count()));
-        run(in + "qemu-io -f qcow2 " + fill_commands(base_size, random, false) + " base.qcow2");
-        must("qemu-img check base.qcow2");
+        must_run({"qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=4096", "base.qcow2",
+                  std::to_string(base_size.count())},
+                 directory);
+        fill(base_size, false, "base.qcow2");
+        must_run({"qemu-img", "check", "base.qcow2"}, directory);
         base = qcow2::open(memory_device(read_whole(directory_.path() / "base.qcow2"), "base"));
         beneath = std::make_unique<ChainView>(std::vector<const Image*>{base.get()});
     } else {
@@ -115,11 +105,13 @@ TargetWorld::TargetWorld(const Geometry& shape, Bytes target_size, Bytes base_si
         const auto bytes = read_whole(directory_.path() / "target.qcow2");
         return geometry.version == 3 && (bytes[79] & std::byte{2}) != std::byte{0};
     };
+    Command create{"qemu-img", "create", "-q", "-f", "qcow2", "-o", options.str()};
+    if (geometry.backing) create.insert(create.end(), {"-b", "base.qcow2", "-F", "qcow2"});
+    create.insert(create.end(), {"target.qcow2", std::to_string(target_size.count())});
     do {
-        must("qemu-img create -q -f qcow2 -o " + options.str() + (geometry.backing ? " -b base.qcow2 -F qcow2" : "") +
-             " target.qcow2 " + std::to_string(target_size.count()));
-        run(in + "qemu-io -f qcow2 " + fill_commands(target_size, random, geometry.compressed) + " target.qcow2");
-    } while (run(in + "qemu-img check target.qcow2") != 0 || marked_corrupt());
+        must_run(create, directory);
+        fill(target_size, geometry.compressed, "target.qcow2");
+    } while (run_program({"qemu-img", "check", "target.qcow2"}, directory).status != 0 || marked_corrupt());
     file->bytes = read_whole(directory_.path() / "target.qcow2");
     file->inode = 77;
     file->flush();
@@ -127,8 +119,11 @@ TargetWorld::TargetWorld(const Geometry& shape, Bytes target_size, Bytes base_si
     source = memory_device(source_bytes, "source");
 }
 
-std::string TargetWorld::fill_commands(Bytes size, std::mt19937_64& random, bool compressed) const {
-    std::ostringstream commands;
+std::vector<std::string> TargetWorld::fill_commands(Bytes size, std::mt19937_64& random, bool compressed) const {
+    std::vector<std::string> commands;
+    const auto range = [](std::uint64_t offset, std::uint64_t length) {
+        return std::to_string(offset) + " " + std::to_string(length);
+    };
     const std::uint64_t sectors = size / sector_size;
     const std::uint64_t cluster = 1ULL << geometry.cluster_bits;
     for (unsigned count = 4 + static_cast<unsigned>(below(random, 12)); count > 0; --count) {
@@ -138,17 +133,19 @@ std::string TargetWorld::fill_commands(Bytes size, std::mt19937_64& random, bool
         if (compressed && kind < 3) {
             const std::uint64_t whole = size.count() / cluster;
             if (whole == 0) continue;
-            commands << " -c 'write -c -P " << 1 + below(random, 255) << " " << below(random, whole) * cluster << " "
-                     << cluster << "'";
+            const std::uint64_t pattern = 1 + below(random, 255);
+            commands.push_back("write -c -P " + std::to_string(pattern) + " " +
+                               range(below(random, whole) * cluster, cluster));
         } else if (kind == 3 && geometry.version == 3) {
-            commands << " -c 'write -z " << first * 512 << " " << length * 512 << "'";
+            commands.push_back("write -z " + range(first * 512, length * 512));
         } else if (kind == 4) {
-            commands << " -c 'discard " << first * 512 << " " << length * 512 << "'";
+            commands.push_back("discard " + range(first * 512, length * 512));
         } else {
-            commands << " -c 'write -P " << 1 + below(random, 255) << " " << first * 512 << " " << length * 512 << "'";
+            commands.push_back("write -P " + std::to_string(1 + below(random, 255)) + " " +
+                               range(first * 512, length * 512));
         }
     }
-    return commands.str();
+    return commands;
 }
 
 std::unique_ptr<BlockDevice> TargetWorld::device(PowerSupply* power) const {
@@ -164,15 +161,14 @@ std::vector<std::byte> TargetWorld::guest(Through through) const {
 
 int TargetWorld::qemu_check(std::string* output) const {
     write_whole(directory_.path() / "check.qcow2", file->bytes);
-    return run("qemu-img check -f qcow2 " + (directory_.path() / "check.qcow2").string(), output);
+    ProgramResult result = run_program({"qemu-img", "check", "-f", "qcow2", "check.qcow2"}, directory_.path());
+    if (output != nullptr) *output = std::move(result.output);
+    return result.status;
 }
 
 std::vector<std::byte> TargetWorld::qemu_guest() const {
     write_whole(directory_.path() / "check.qcow2", file->bytes);
-    const std::string in = "cd " + directory_.path().string() + " && ";
-    std::string output;
-    if (run(in + "qemu-img convert -f qcow2 -O raw check.qcow2 check.raw", &output) != 0)
-        throw std::runtime_error{output};
+    must_run({"qemu-img", "convert", "-f", "qcow2", "-O", "raw", "check.qcow2", "check.raw"}, directory_.path());
     return read_whole(directory_.path() / "check.raw");
 }
 
