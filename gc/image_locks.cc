@@ -6,11 +6,9 @@
 
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <fcntl.h>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 namespace coppice {
@@ -23,10 +21,6 @@ constexpr off_t consistent_read = 0;
 constexpr off_t write_permission = 1;
 constexpr off_t resize = 3;
 constexpr off_t to_end = 0;
-
-// `qemu-img info` holds its locks for a moment only; so long we wait before we call an image busy.
-constexpr int attempts = 10;
-constexpr std::chrono::milliseconds pause_between{30};
 
 struct flock range_lock(short type, off_t start, off_t length) {
     struct flock lock {}; // l_pid has to be zero for open-file-description locks
@@ -115,26 +109,38 @@ private:
 
 class NoClaim final : public Claim {};
 
+struct Attempt {
+    std::unique_ptr<Claim> claim; ///< null: somebody holds a lock
+    std::optional<int> holder;
+};
+
+Attempt attempt(int fd, Occupancy::Purpose purpose, const std::string& name) {
+    if (const auto holder = opponent(fd, purpose, name)) return {nullptr, holder};
+    auto claim = std::make_unique<ImageClaim>(fd);
+    const auto taken = claim->take(purpose, name);
+    if (taken == ImageClaim::Taken::unknown_here) {
+        log::warning("gc", "the file system has no locks to keep others out of " + name);
+        return {std::make_unique<NoClaim>(), std::nullopt};
+    }
+    const auto holder = opponent(fd, purpose, name);
+    if (taken == ImageClaim::Taken::no || holder) return {nullptr, holder};
+    return {std::move(claim), std::nullopt};
+}
+
 } // namespace
 
-std::unique_ptr<Claim> lock_image(const BlockDevice& device, Occupancy::Purpose purpose, Occupancy& host) {
+std::unique_ptr<Claim> lock_image(const BlockDevice& device, Occupancy::Purpose purpose, Occupancy& host,
+                                  const Pause& pause) {
     const int fd = device.descriptor();
     if (fd < 0) return std::make_unique<NoClaim>();
-    std::optional<int> holder;
-    for (int attempt = 0; attempt < attempts; ++attempt) {
-        if (attempt > 0) std::this_thread::sleep_for(pause_between);
-        holder = opponent(fd, purpose, device.name());
-        if (holder) continue;
-        auto claim = std::make_unique<ImageClaim>(fd);
-        const auto taken = claim->take(purpose, device.name());
-        if (taken == ImageClaim::Taken::unknown_here) {
-            log::warning("gc", "the file system has no locks to keep others out of " + device.name());
-            return std::make_unique<NoClaim>();
-        }
-        holder = opponent(fd, purpose, device.name());
-        if (taken == ImageClaim::Taken::yes && !holder) return claim;
+    Attempt last = attempt(fd, purpose, device.name());
+    for (const auto length : claim_pauses) {
+        if (last.claim) break;
+        pause(length);
+        last = attempt(fd, purpose, device.name());
     }
-    throw Busy{device.name(), describe(holder, device, host)};
+    if (!last.claim) throw Busy{device.name(), describe(last.holder, device, host)};
+    return std::move(last.claim);
 }
 
 std::optional<Opener> image_lock_holder(const BlockDevice& device, Occupancy& host) {

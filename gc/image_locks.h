@@ -7,12 +7,27 @@
 
 #include "coalesce/occupancy.h"
 
+#include <array>
+#include <chrono>
+#include <functional>
+
 namespace coppice {
 
-/// Tests, takes, and tests again, so that of two that come at once at least one gives way. Throws Busy naming the
-/// holder where it can be told, SystemError where the kernel cannot be asked. Where the file system knows no locks, or
-/// the device has no descriptor, the claim is empty.
-std::unique_ptr<Claim> lock_image(const BlockDevice& device, Occupancy::Purpose purpose, Occupancy& host);
+/// Passes some time.
+using Pause = std::function<void(std::chrono::milliseconds)>;
+
+/// How long a claim that found a lock waits before each further attempt, 0.3 s in all. `qemu-img info` holds
+/// its locks for a moment only, and who looks at images on a schedule would otherwise make steps fail on ours. Waiting
+/// in the kernel (F_OFD_SETLKW) has no limit of time, and waits for one range while we want several.
+constexpr std::array<std::chrono::milliseconds, 5> claim_pauses{
+    std::chrono::milliseconds{10}, std::chrono::milliseconds{20}, std::chrono::milliseconds{40},
+    std::chrono::milliseconds{80}, std::chrono::milliseconds{150}};
+
+/// Tests, takes, and tests again, so that of two that come at once at least one gives way; where somebody holds a lock,
+/// once more after each of `claim_pauses`. Throws Busy naming the holder where it can be told, SystemError where the
+/// kernel cannot be asked. Where the file system knows no locks, or the device has no descriptor, the claim is empty.
+std::unique_ptr<Claim> lock_image(const BlockDevice& device, Occupancy::Purpose purpose, Occupancy& host,
+                                  const Pause& pause);
 
 /// Whoever holds a lock that forbids changing the image, without taking one.
 std::optional<Opener> image_lock_holder(const BlockDevice& device, Occupancy& host);

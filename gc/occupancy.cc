@@ -2,7 +2,6 @@
 
 #include "format/base/error.h"
 #include "format/base/unique_fd.h"
-#include "gc/image_locks.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -15,6 +14,7 @@
 #include <optional>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <thread>
 
 namespace coppice {
 namespace {
@@ -115,8 +115,12 @@ std::string process_name(int pid, const std::string& proc) {
     return first_line(proc + "/" + std::to_string(pid) + "/comm");
 }
 
+void HostOccupancy::sleep(std::chrono::milliseconds length) {
+    std::this_thread::sleep_for(length);
+}
+
 std::unique_ptr<Claim> HostOccupancy::claim(BlockDevice& device, Purpose purpose) {
-    return lock_image(device, purpose, *this);
+    return lock_image(device, purpose, *this, pause_);
 }
 
 std::optional<Opener> HostOccupancy::lock_holder(const BlockDevice& device) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "coalesce/occupancy.h"
+#include "gc/image_locks.h"
 
 #include <string>
 
@@ -9,9 +10,10 @@ namespace coppice {
 
 class HostOccupancy final : public Occupancy {
 public:
-    /// The directories stand in for /proc and /sys in tests.
-    explicit HostOccupancy(std::string proc = "/proc", std::string sys = "/sys")
-        : proc_{std::move(proc)}, sys_{std::move(sys)} {}
+    /// In tests the directories stand in for /proc and /sys, and `pause` for sleeping while a lock is held that may be
+    /// given back in a moment.
+    explicit HostOccupancy(std::string proc = "/proc", std::string sys = "/sys", Pause pause = sleep)
+        : proc_{std::move(proc)}, sys_{std::move(sys)}, pause_{std::move(pause)} {}
 
     std::unique_ptr<Claim> claim(BlockDevice& device, Purpose purpose) override;
     std::optional<Opener> lock_holder(const BlockDevice& device) override;
@@ -19,8 +21,11 @@ public:
     std::vector<std::vector<Opener>> openers(std::span<const FileIdentity> images) override;
 
 private:
+    static void sleep(std::chrono::milliseconds length);
+
     std::string proc_;
     std::string sys_;
+    Pause pause_;
 };
 
 /// As in /proc/PID/comm; empty where there is no such process.

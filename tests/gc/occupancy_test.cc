@@ -3,132 +3,91 @@
 #include "format/base/error.h"
 #include "format/base/file_device.h"
 #include "gc/network_fs.h"
+#include "tests/support/run_program.h"
+#include "tests/support/temporary_directory.h"
 
 #include <gmock/gmock.h>
 
 #include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
-#include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
-#include <thread>
 
 namespace coppice {
 namespace {
 
+using test::Command;
+using test::must_run;
+using test::run_program;
+using test::RunningProgram;
+using test::TemporaryDirectory;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 using Purpose = Occupancy::Purpose;
 
-class Directory {
-public:
-    Directory() {
-        std::string pattern = (std::filesystem::temp_directory_path() / "coppice-test-XXXXXX").string();
-        if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error{"no temporary directory"};
-        root_ = pattern;
-    }
-    Directory(const Directory&) = delete;
-    Directory& operator=(const Directory&) = delete;
-    ~Directory() {
-        std::error_code ignored;
-        std::filesystem::remove_all(root_, ignored);
-    }
-    std::string file(const std::string& name) const { return root_ / name; }
-
-private:
-    std::filesystem::path root_;
-};
-
 std::unique_ptr<FileDevice> open_device(const std::string& path, int mode = O_RDWR) {
     return std::make_unique<FileDevice>(UniqueFd{::open(path.c_str(), mode | O_CLOEXEC)}, path);
 }
-
-int run(const std::string& command) {
-    return std::system((command + " >/dev/null 2>&1").c_str());
-}
-
-bool have(const std::string& program) {
-    return run("command -v " + program) == 0;
-}
-
-/// A process of another program, ended with the object.
-class Program {
-public:
-    explicit Program(std::vector<std::string> arguments) {
-        std::vector<char*> argv;
-        for (std::string& argument : arguments)
-            argv.push_back(argument.data());
-        argv.push_back(nullptr);
-        int ends[2];
-        if (::pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error{"pipe"};
-        pid_ = ::fork();
-        if (pid_ == 0) {
-            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-            ::dup2(ends[0], 0); // an open standard input keeps qemu-io running
-            const int nowhere = ::open("/dev/null", O_WRONLY);
-            ::dup2(nowhere, 1);
-            ::dup2(nowhere, 2);
-            ::execvp(argv[0], argv.data());
-            ::_exit(127);
-        }
-        ::close(ends[0]);
-        input_ = UniqueFd{ends[1]};
-    }
-    Program(const Program&) = delete;
-    Program& operator=(const Program&) = delete;
-    ~Program() {
-        ::kill(pid_, SIGKILL);
-        ::waitpid(pid_, nullptr, 0);
-    }
-    int pid() const { return pid_; }
-
-private:
-    pid_t pid_ = 0;
-    UniqueFd input_;
-};
 
 FileIdentity identity_of(const std::string& path) {
     return open_device(path, O_RDONLY)->identity();
 }
 
-/// Waits until `program` has the image open, and then for its locks.
-bool wait_for_opener(const Program& program, const std::string& path) {
-    HostOccupancy host;
-    const FileIdentity identity = identity_of(path);
-    for (int attempt = 0; attempt < 200; ++attempt) {
-        const auto openers = host.openers({&identity, 1});
-        for (const Opener& opener : openers.front())
-            if (opener.pid == program.pid()) {
-                std::this_thread::sleep_for(std::chrono::milliseconds{100});
-                return true;
-            }
-        std::this_thread::sleep_for(std::chrono::milliseconds{20});
+/// qemu-io, which asks for a command once it has opened the image and taken its locks.
+class QemuIo : public RunningProgram {
+public:
+    explicit QemuIo(Command options) : RunningProgram{command(std::move(options))} { wait_for_output("qemu-io> "); }
+
+private:
+    static Command command(Command options) {
+        options.insert(options.begin(), {"qemu-io", "-f", "qcow2"});
+        return options;
     }
-    return false;
+};
+
+/// qemu-nbd, which goes on by itself once it serves the image.
+class Export {
+public:
+    Export(const TemporaryDirectory& directory, const std::string& image) {
+        const std::string pid_file = directory / "pid";
+        must_run({"qemu-nbd", "--fork", "--pid-file", pid_file, "-f", "qcow2", "-k", directory / "socket", image});
+        std::ifstream{pid_file} >> pid_;
+    }
+    Export(const Export&) = delete;
+    Export& operator=(const Export&) = delete;
+    ~Export() {
+        if (pid_ > 0) ::kill(pid_, SIGKILL);
+    }
+    int pid() const { return pid_; }
+
+private:
+    int pid_ = 0;
+};
+
+/// Does not sleep between its attempts: who holds a lock in these tests keeps it.
+HostOccupancy impatient() {
+    return HostOccupancy{"/proc", "/sys", [](std::chrono::milliseconds) {}};
 }
 
 class OccupancyWithQemu : public testing::Test {
 protected:
-    void SetUp() override {
-        if (!have("qemu-img") || !have("qemu-io")) GTEST_SKIP() << "no qemu-img or qemu-io here";
-        ASSERT_EQ(run("qemu-img create -f qcow2 " + path_ + " 1M"), 0);
-    }
-    Directory directory_;
-    std::string path_ = directory_.file("image.qcow2");
-    HostOccupancy host_;
+    OccupancyWithQemu() { must_run({"qemu-img", "create", "-f", "qcow2", path_, "1M"}); }
+
+    TemporaryDirectory directory_;
+    std::string path_ = directory_ / "image.qcow2";
+    HostOccupancy host_ = impatient();
 };
 
 TEST(Occupancy, SeesNobodyWhereThereIsNobody) {
-    const Directory directory;
-    std::ofstream{directory.file("a")} << "x";
-    const auto own = open_device(directory.file("a"));
+    const TemporaryDirectory directory;
+    std::ofstream{directory / "a"} << "x";
+    const auto own = open_device(directory / "a");
     const FileIdentity identity = own->identity();
     HostOccupancy host;
     EXPECT_THAT(host.openers({&identity, 1}).front(), IsEmpty()) << "we do not count ourselves";
@@ -136,13 +95,14 @@ TEST(Occupancy, SeesNobodyWhereThereIsNobody) {
 }
 
 TEST(Occupancy, NamesEveryProcessThatHasAnImageOpen) {
-    const Directory directory;
+    const TemporaryDirectory directory;
     for (const char* name : {"a", "b"})
-        std::ofstream{directory.file(name)} << "x";
-    const Program tail{{"tail", "-f", directory.file("b"), directory.file("b")}};
-    ASSERT_TRUE(wait_for_opener(tail, directory.file("b")));
+        std::ofstream{directory / name} << "content\n";
+    RunningProgram tail{{"tail", "-f", directory / "b", directory / "b"}};
+    tail.wait_for_output("content\n");
+    tail.wait_for_output("content\n"); // open twice, and yet one process
     const FileIdentity images[] = {
-        identity_of(directory.file("a")), identity_of(directory.file("b")), {}, identity_of(directory.file("b"))};
+        identity_of(directory / "a"), identity_of(directory / "b"), {}, identity_of(directory / "b")};
     const auto openers = HostOccupancy{}.openers(images);
     ASSERT_THAT(openers, SizeIs(4));
     EXPECT_THAT(openers[0], IsEmpty());
@@ -152,24 +112,24 @@ TEST(Occupancy, NamesEveryProcessThatHasAnImageOpen) {
 }
 
 TEST(Occupancy, FindsAnImageThatWasRenamed) {
-    const Directory directory;
-    std::ofstream{directory.file("a")} << "x";
-    const Program tail{{"tail", "-f", directory.file("a")}};
-    ASSERT_TRUE(wait_for_opener(tail, directory.file("a")));
-    std::filesystem::rename(directory.file("a"), directory.file("b"));
-    const FileIdentity image = identity_of(directory.file("b"));
+    const TemporaryDirectory directory;
+    std::ofstream{directory / "a"} << "content\n";
+    RunningProgram tail{{"tail", "-f", directory / "a"}};
+    tail.wait_for_output("content\n");
+    std::filesystem::rename(directory / "a", directory / "b");
+    const FileIdentity image = identity_of(directory / "b");
     EXPECT_THAT(HostOccupancy{}.openers({&image, 1}).front(), SizeIs(1));
 }
 
 TEST(Occupancy, SeesFilesBehindLoopDevices) {
-    const Directory directory;
-    std::ofstream{directory.file("image")} << "x";
-    std::filesystem::create_directories(directory.file("sys/block/loop7/loop"));
-    std::filesystem::create_directories(directory.file("sys/block/sda"));
-    std::filesystem::create_directories(directory.file("sys/block/loop8"));
-    std::ofstream{directory.file("sys/block/loop7/loop/backing_file")} << directory.file("image") << "\n";
-    const FileIdentity image = identity_of(directory.file("image"));
-    EXPECT_THAT((HostOccupancy{"/proc", directory.file("sys")}.openers({&image, 1}).front()),
+    const TemporaryDirectory directory;
+    std::ofstream{directory / "image"} << "x";
+    std::filesystem::create_directories(directory / "sys/block/loop7/loop");
+    std::filesystem::create_directories(directory / "sys/block/sda");
+    std::filesystem::create_directories(directory / "sys/block/loop8");
+    std::ofstream{directory / "sys/block/loop7/loop/backing_file"} << (directory / "image") + "\n";
+    const FileIdentity image = identity_of(directory / "image");
+    EXPECT_THAT((HostOccupancy{"/proc", directory / "sys"}.openers({&image, 1}).front()),
                 testing::ElementsAre(Opener{0, "loop7"}));
 }
 
@@ -179,13 +139,13 @@ TEST(Occupancy, FailsWhereTheHostCannotBeLookedThrough) {
 }
 
 TEST(Occupancy, RespectsClassicLocks) {
-    const Directory directory;
-    std::ofstream{directory.file("a")} << "content";
+    const TemporaryDirectory directory;
+    std::ofstream{directory / "a"} << "content";
     int ends[2];
     ASSERT_EQ(::pipe(ends), 0);
     const pid_t child = ::fork();
     if (child == 0) {
-        const int fd = ::open(directory.file("a").c_str(), O_RDWR);
+        const int fd = ::open((directory / "a").c_str(), O_RDWR);
         struct flock lock {};
         lock.l_type = F_WRLCK;
         lock.l_whence = SEEK_SET;
@@ -198,8 +158,8 @@ TEST(Occupancy, RespectsClassicLocks) {
     char locked = 0;
     ASSERT_EQ(::read(ends[0], &locked, 1), 1);
     ASSERT_EQ(locked, 'y');
-    HostOccupancy host;
-    const auto device = open_device(directory.file("a"));
+    HostOccupancy host = impatient();
+    const auto device = open_device(directory / "a");
     for (const Purpose purpose : {Purpose::write, Purpose::read}) {
         try {
             host.claim(*device, purpose);
@@ -217,8 +177,7 @@ TEST(Occupancy, RespectsClassicLocks) {
 }
 
 TEST_F(OccupancyWithQemu, IsRefusedWhileAWriterHoldsTheImage) {
-    const Program writer{{"qemu-io", "-f", "qcow2", path_}};
-    ASSERT_TRUE(wait_for_opener(writer, path_));
+    const QemuIo writer{{path_}};
     const auto device = open_device(path_);
     try {
         host_.claim(*device, Purpose::write);
@@ -231,52 +190,74 @@ TEST_F(OccupancyWithQemu, IsRefusedWhileAWriterHoldsTheImage) {
 }
 
 TEST_F(OccupancyWithQemu, SharesReadingWithReaders) {
-    const Program reader{{"qemu-io", "-r", "-f", "qcow2", path_}};
-    ASSERT_TRUE(wait_for_opener(reader, path_));
+    const QemuIo reader{{"-r", path_}};
     const auto device = open_device(path_);
     EXPECT_NE(host_.claim(*device, Purpose::read), nullptr);
     EXPECT_THROW(host_.claim(*device, Purpose::write), Busy);
 }
 
 TEST_F(OccupancyWithQemu, SeesReadersThatForceTheirWay) {
-    const Program reader{{"qemu-io", "-r", "-U", "-f", "qcow2", path_}};
-    ASSERT_TRUE(wait_for_opener(reader, path_));
+    const QemuIo reader{{"-r", "-U", path_}};
     EXPECT_THROW(host_.claim(*open_device(path_), Purpose::write), Busy);
 }
 
 TEST_F(OccupancyWithQemu, SeesAnExportOfQemuNbd) {
-    if (!have("qemu-nbd")) GTEST_SKIP() << "no qemu-nbd here";
-    const Program server{{"qemu-nbd", "-f", "qcow2", "-k", directory_.file("socket"), "-t", path_}};
-    ASSERT_TRUE(wait_for_opener(server, path_));
-    EXPECT_THROW(host_.claim(*open_device(path_), Purpose::write), Busy);
+    const Export server{directory_, path_};
+    try {
+        host_.claim(*open_device(path_), Purpose::write);
+        ADD_FAILURE() << "was claimed";
+    } catch (const Busy& busy) {
+        EXPECT_THAT(busy.what(), HasSubstr("qemu-nbd (pid " + std::to_string(server.pid()) + ")"));
+    }
 }
 
 TEST_F(OccupancyWithQemu, SeesAStorageDaemonOnTheParentOfItsImage) {
-    if (!have("qemu-storage-daemon")) GTEST_SKIP() << "no qemu-storage-daemon here";
-    const std::string child = directory_.file("child.qcow2");
-    ASSERT_EQ(run("qemu-img create -f qcow2 -F qcow2 -b " + path_ + " " + child), 0);
-    const Program daemon{
-        {"qemu-storage-daemon", "--blockdev", "driver=qcow2,node-name=n,file.driver=file,file.filename=" + child}};
-    ASSERT_TRUE(wait_for_opener(daemon, path_));
+    const std::string child = directory_ / "child.qcow2";
+    must_run({"qemu-img", "create", "-f", "qcow2", "-F", "qcow2", "-b", path_, child});
+    // The monitor comes last and greets.
+    RunningProgram daemon{{"qemu-storage-daemon", "--blockdev",
+                           "driver=qcow2,node-name=n,file.driver=file,file.filename=" + child, "--chardev",
+                           "stdio,id=monitor", "--monitor", "chardev=monitor"}};
+    daemon.wait_for_output("\"QMP\"");
     EXPECT_THROW(host_.claim(*open_device(path_), Purpose::write), Busy);
     EXPECT_NE(host_.claim(*open_device(path_), Purpose::read), nullptr) << "readers of a parent share it";
 }
 
 TEST_F(OccupancyWithQemu, KeepsQemuOutWhileItHoldsAClaim) {
     const auto device = open_device(path_);
-    const std::string write = "qemu-io -f qcow2 -c 'write 0 512' " + path_;
-    const std::string read = "qemu-io -r -f qcow2 -c 'read 0 512' " + path_;
+    const Command write{"qemu-io", "-f", "qcow2", "-c", "write 0 512", path_};
+    const Command read{"qemu-io", "-r", "-f", "qcow2", "-c", "read 0 512", path_};
     {
         const auto claim = host_.claim(*device, Purpose::write);
-        EXPECT_NE(run(write), 0);
-        EXPECT_NE(run(read), 0);
+        EXPECT_NE(run_program(write).status, 0);
+        EXPECT_NE(run_program(read).status, 0);
     }
     {
         const auto claim = host_.claim(*device, Purpose::read);
-        EXPECT_NE(run(write), 0);
-        EXPECT_EQ(run(read), 0);
+        EXPECT_NE(run_program(write).status, 0);
+        EXPECT_EQ(run_program(read).status, 0);
     }
-    EXPECT_EQ(run(write), 0) << "the claim was given back";
+    EXPECT_EQ(run_program(write).status, 0) << "the claim was given back";
+}
+
+TEST_F(OccupancyWithQemu, WaitsForALockThatIsGivenBackInAMoment) {
+    const auto other = open_device(path_);
+    auto held = host_.claim(*other, Purpose::write);
+    int pauses = 0;
+    HostOccupancy patient{"/proc", "/sys", [&](std::chrono::milliseconds) {
+                              if (++pauses == 3) held.reset();
+                          }};
+    EXPECT_NE(patient.claim(*open_device(path_), Purpose::write), nullptr);
+    EXPECT_EQ(pauses, 3);
+}
+
+TEST_F(OccupancyWithQemu, DoesNotWaitForLong) {
+    const auto other = open_device(path_);
+    const auto held = host_.claim(*other, Purpose::write);
+    std::chrono::milliseconds waited{0};
+    HostOccupancy patient{"/proc", "/sys", [&](std::chrono::milliseconds length) { waited += length; }};
+    EXPECT_THROW(patient.claim(*open_device(path_), Purpose::write), Busy);
+    EXPECT_EQ(waited, std::chrono::milliseconds{300}) << "in all, and not slept here";
 }
 
 TEST_F(OccupancyWithQemu, LetsOnlyOneClaimForWriting) {
@@ -311,9 +292,9 @@ TEST(NetworkFs, KnowsWhatIsSharedBetweenHosts) {
 }
 
 TEST(NetworkFs, TakesATemporaryDirectoryForLocal) {
-    const Directory directory;
-    EXPECT_FALSE(other_hosts_may_use(directory.file(".")));
-    EXPECT_THROW(other_hosts_may_use(directory.file("missing")), SystemError);
+    const TemporaryDirectory directory;
+    EXPECT_FALSE(other_hosts_may_use(directory / "."));
+    EXPECT_THROW(other_hosts_may_use(directory / "missing"), SystemError);
 }
 
 } // namespace
