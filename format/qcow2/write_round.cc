@@ -1,8 +1,11 @@
 #include "format/qcow2/write_round.h"
 
 #include "format/base/error.h"
+#include "format/base/log.h"
 
 #include <algorithm>
+#include <exception>
+#include <string>
 
 namespace coppice::qcow2 {
 namespace {
@@ -21,18 +24,27 @@ std::span<const GuestWrite> overlapping(std::span<const GuestWrite>& writes, Byt
     return writes.first(count);
 }
 
+/// What made the round fail goes on to the caller; a failure to give up, which leaves the image in doubt, is told here.
+void give_up(WriteRound& round, const std::string& image) {
+    try {
+        round.give_up();
+    } catch (const std::exception& failure) {
+        log::error("format", "cannot give back what a failed write has taken in " + image + ": " + failure.what());
+    }
+}
+
 } // namespace
 
 WriteRound::WriteRound(Writable& image, const Beneath& beneath, Bytes visible_end)
     : image_{image}, beneath_{beneath}, visible_end_{visible_end}, rules_{image.rules()}, planner_{rules_, beneath_} {}
 
 WriteRound::~WriteRound() {
-    if (image_.in_doubt) return;
-    try {
-        image_.allocator.abandon();
-    } catch (...) {
-        image_.in_doubt = true;
-    }
+    if (open_) image_.in_doubt = true;
+}
+
+void WriteRound::give_up() {
+    if (!image_.in_doubt) image_.allocator.abandon();
+    open_ = false;
 }
 
 bool WriteRound::full() const {
@@ -239,7 +251,10 @@ void WriteRound::write_entries() {
 }
 
 void WriteRound::carry_out(DataMover& mover) {
-    if (slices_.empty() && pieces_.empty()) return;
+    if (slices_.empty() && pieces_.empty()) {
+        open_ = false;
+        return;
+    }
     Allocator& allocator = image_.allocator;
     if (allocator.has_taken()) {
         allocator.reserve();
@@ -268,28 +283,34 @@ void WriteRound::carry_out(DataMover& mover) {
         }
     }
     image_.in_doubt = false;
+    open_ = false;
 }
 
 void write_ranges(Writable& image, std::span<const GuestWrite> writes, const Beneath& beneath, Bytes visible_end,
                   DataMover& mover) {
     const Bytes covers = image.header.l2_covers();
     std::optional<WriteRound> round;
-    for (std::uint64_t index = 0; !writes.empty(); ++index) {
-        // One range may reach over many tables, and one table may hold many ranges.
-        index = std::max(index, writes.front().guest.begin / covers);
-        const ByteRange table = ByteRange::at(covers * index, covers);
-        const auto here = overlapping(writes, table);
-        if (here.empty()) continue;
-        if (!round) round.emplace(image, beneath, visible_end);
-        round->plan_table(index, here);
-        if (round->full()) {
-            round->carry_out(mover);
-            round.reset();
+    try {
+        for (std::uint64_t index = 0; !writes.empty(); ++index) {
+            // One range may reach over many tables, and one table may hold many ranges.
+            index = std::max(index, writes.front().guest.begin / covers);
+            const ByteRange table = ByteRange::at(covers * index, covers);
+            const auto here = overlapping(writes, table);
+            if (here.empty()) continue;
+            if (!round) round.emplace(image, beneath, visible_end);
+            round->plan_table(index, here);
+            if (round->full()) {
+                round->carry_out(mover);
+                round.reset();
+            }
+            while (!writes.empty() && writes.front().guest.end <= table.end)
+                writes = writes.subspan(1);
         }
-        while (!writes.empty() && writes.front().guest.end <= table.end)
-            writes = writes.subspan(1);
+        if (round) round->carry_out(mover);
+    } catch (const std::exception&) { // a request to stop, too
+        if (round) give_up(*round, image.device.name());
+        throw;
     }
-    if (round) round->carry_out(mover);
 }
 
 } // namespace coppice::qcow2

@@ -24,7 +24,7 @@ class WriteRound {
 public:
     /// Guest bytes at and behind `visible_end` do not exist. All references outlive it.
     WriteRound(Writable& image, const Beneath& beneath, Bytes visible_end);
-    /// Gives back what was taken when the round has not been carried out.
+    /// Leaves the image in doubt when the round has been neither carried out nor given up.
     ~WriteRound();
     WriteRound(const WriteRound&) = delete;
     WriteRound& operator=(const WriteRound&) = delete;
@@ -34,7 +34,11 @@ public:
     void plan_table(std::uint64_t index, std::span<const GuestWrite> writes);
     /// Enough has been planned for one round.
     bool full() const;
+    /// After an exception the round has to be given up.
     void carry_out(DataMover& mover);
+    /// Gives back what a round that failed has taken, unless the image is in doubt anyway. Reads and writes counts
+    /// where there are many, and throws what that throws; then the round is still open.
+    void give_up();
 
 private:
     /// A part of an L2 table, in whole sectors, as it is to become.
@@ -70,6 +74,7 @@ private:
     Pieces pieces_;
     std::vector<Release> releases_;
     std::size_t words_ = 0;
+    bool open_ = true; ///< neither carried out nor given up
 };
 
 /// Writes ascending, disjoint ranges in as many rounds as it takes. Durable on return, apart from counts going down.

@@ -27,6 +27,14 @@ public:
     MovedBytes moved() const override { return {}; }
 };
 
+/// Not known to the product as a failure that can be handled.
+struct Unheard {};
+class UnheardMover final : public DataMover {
+public:
+    void move(BlockDevice&, std::span<const Transfer>) override { throw Unheard{}; }
+    MovedBytes moved() const override { return {}; }
+};
+
 class Qcow2Target : public testing::Test {
 protected:
     std::mt19937_64 random{7};
@@ -93,6 +101,20 @@ TEST_F(Qcow2Target, LeavesNothingBehindWhenStopped) {
     EXPECT_THROW(target->write(world.writes({all_of(512_KiB)}), beneath, stopping), StopRequested);
     target->finish(MergeTarget::Becomes::child);
     EXPECT_EQ(qcow2::check(*device).verdict, Verdict::ok);
+    EXPECT_EQ(first_difference(world.guest(), before), std::nullopt);
+}
+
+TEST_F(Qcow2Target, IsNotUsedAfterAFailureOfAnUnknownKind) {
+    TargetWorld world{plain(9), 512_KiB, 256_KiB, random};
+    const auto before = world.guest();
+    const auto device = world.device();
+    const Beneath beneath{*world.beneath, *world.beneath};
+    const auto target = qcow2::merge_target(*device, log);
+    target->prepare();
+    UnheardMover unheard;
+    EXPECT_THROW(target->write(world.writes({all_of(512_KiB)}), beneath, unheard), Unheard);
+    EXPECT_THROW(target->write(world.writes({all_of(512_KiB)}), beneath, mover), Error);
+    EXPECT_THROW(target->finish(MergeTarget::Becomes::child), Error);
     EXPECT_EQ(first_difference(world.guest(), before), std::nullopt);
 }
 
