@@ -1,17 +1,15 @@
-// Images made here, as foreign programs see them: qemu-img for roots, libvhdi for chains. Skipped where they are
-// absent.
+// Images made here, as foreign programs see them: qemu-img for roots, libvhdi for chains.
 #include "format/base/file_device.h"
 #include "format/merge_target.h"
 #include "format/vhd/create.h"
 #include "format/vhd/image.h"
 #include "tests/format/vhd/vhd_world.h"
-#include "tests/support/stored_images.h"
+#include "tests/support/run_program.h"
+#include "tests/support/temporary_directory.h"
 
 #include <gtest/gtest.h>
 
 #include <array>
-#include <cstdio>
-#include <cstdlib>
 #include <fcntl.h>
 #include <fstream>
 
@@ -19,26 +17,7 @@ namespace coppice::vhd::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Outcome {
-    int status;
-    std::string output;
-};
-
-Outcome run(const std::string& command) {
-    Outcome outcome{-1, {}};
-    std::FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
-    if (pipe == nullptr) return outcome;
-    std::array<char, 4096> buffer{};
-    while (const std::size_t count = std::fread(buffer.data(), 1, buffer.size(), pipe))
-        outcome.output.append(buffer.data(), count);
-    outcome.status = ::pclose(pipe);
-    return outcome;
-}
-
-bool present(const std::string& program) {
-    return run("command -v " + program).status == 0;
-}
+using coppice::test::must_run;
 
 void save(const Stored& stored, const fs::path& path) {
     std::ofstream out{path, std::ios::binary};
@@ -53,16 +32,19 @@ std::vector<std::byte> content(const fs::path& path) {
     return bytes;
 }
 
+NewDisk disk_over(const Stored& parent, Bytes size) {
+    NewDisk disk{size};
+    disk.parent = NewParent{parent.name, Format::vhd, parent.open()->vhd_uuid(), 1'700'000'000};
+    return disk;
+}
+
 class VhdInterop : public testing::Test {
 protected:
     fs::path path(const std::string& name) const { return directory_.path() / name; }
     /// What qemu-img reads; it knows no bitmaps.
     std::vector<std::byte> through_qemu(const std::string& name) const {
-        const Outcome info = run("qemu-img info -f vpc '" + path(name).string() + "'");
-        EXPECT_EQ(info.status, 0) << info.output;
-        const Outcome convert =
-            run("qemu-img convert -f vpc -O raw '" + path(name).string() + "' '" + path("raw").string() + "'");
-        EXPECT_EQ(convert.status, 0) << convert.output;
+        must_run({"qemu-img", "info", "-f", "vpc", path(name)});
+        must_run({"qemu-img", "convert", "-f", "vpc", "-O", "raw", path(name), path("raw")});
         return content(path("raw"));
     }
 
@@ -71,7 +53,6 @@ private:
 };
 
 TEST_F(VhdInterop, QemuReadsRoots) {
-    if (!present("qemu-img")) GTEST_SKIP() << "no qemu-img";
     std::mt19937_64 random{1};
     for (const Bytes size : {4_MiB, 10_MiB, 64_MiB}) {
         const Stored dynamic = make({"dynamic.vhd", NewDisk{size}});
@@ -86,13 +67,10 @@ TEST_F(VhdInterop, QemuReadsRoots) {
 }
 
 TEST_F(VhdInterop, QemuReadsWhatBecameARoot) {
-    if (!present("qemu-img")) GTEST_SKIP() << "no qemu-img";
     std::mt19937_64 random{2};
     const Stored base = make({"base.vhd", NewDisk{6_MiB}});
     scribble(base, {}, random, 8);
-    NewDisk upper{10_MiB};
-    upper.parent = NewParent{"base.vhd", Format::vhd, base.open()->vhd_uuid(), 1'700'000'000};
-    const Stored leaf = make({"leaf.vhd", upper});
+    const Stored leaf = make({"leaf.vhd", disk_over(base, 10_MiB)});
     scribble(leaf, {base}, random, 8);
     const auto guest = guest_bytes({leaf, base});
 
@@ -116,71 +94,50 @@ TEST_F(VhdInterop, QemuReadsWhatBecameARoot) {
 }
 
 TEST_F(VhdInterop, QemuReadsALargerTable) {
-    if (!present("qemu-img")) GTEST_SKIP() << "no qemu-img";
     std::mt19937_64 random{3};
     const Stored base = make({"base.vhd", NewDisk{4_MiB}});
     scribble(base, {}, random, 8);
     auto guest = guest_bytes({base});
-    MemoryLog log;
-    {
-        const auto image = base.open();
-        const auto target = image->merge_target(log);
-        BufferedMover mover{BufferedMover::Sharing::never};
-        target->prepare();
-        target->grow(260_MiB, {EmptyView{}, EmptyView{}}, mover);
-        target->finish(MergeTarget::Becomes::root);
-    }
+    LoneTarget target{base};
+    target.grow(260_MiB);
+    target.finish();
     save(base, path("grown.vhd"));
     guest.resize((260_MiB).count());
     EXPECT_EQ(through_qemu("grown.vhd"), guest);
 }
 
 TEST_F(VhdInterop, LibvhdiKnowsParents) {
-    if (!present("vhdiinfo")) GTEST_SKIP() << "no vhdiinfo";
     const Stored base = make({"base.vhd", NewDisk{6_MiB}});
     const Stored other = make({"other.vhd", NewDisk{6_MiB}});
-    NewDisk upper{6_MiB};
-    upper.parent = NewParent{"base.vhd", Format::vhd, base.open()->vhd_uuid(), 1'700'000'000};
-    const Stored leaf = make({"leaf.vhd", upper});
+    const Stored leaf = make({"leaf.vhd", disk_over(base, 6_MiB)});
     for (const Stored* parent : {&base, &other}) {
         const std::optional<Uuid> uuid = parent->open()->vhd_uuid();
         apply(*leaf.device(), leaf.open()->relinked(NewParent{parent->name, Format::vhd, uuid, 1'700'000'000}));
         save(leaf, path("leaf.vhd"));
         save(*parent, path(parent->name));
-        const Outcome info = run("cd '" + path("").string() + "' && vhdiinfo leaf.vhd");
-        EXPECT_EQ(info.status, 0) << info.output;
-        EXPECT_NE(info.output.find("Differential"), std::string::npos) << info.output;
-        EXPECT_NE(info.output.find(uuid->text()), std::string::npos) << info.output;
-        EXPECT_NE(info.output.find(parent->name), std::string::npos) << info.output;
+        const std::string info = must_run({"vhdiinfo", "leaf.vhd"}, path(""));
+        EXPECT_NE(info.find("Differential"), std::string::npos) << info;
+        EXPECT_NE(info.find(uuid->text()), std::string::npos) << info;
+        EXPECT_NE(info.find(parent->name), std::string::npos) << info;
     }
 }
 
 /// Sector by sector with whole blocks, which even libvhdi reads right (it misreads clear bits behind set ones).
 TEST_F(VhdInterop, LibvhdiReadsChains) {
-    if (run("/usr/bin/python3 -c 'import pyvhdi'").status != 0) GTEST_SKIP() << "no python3-libvhdi";
     std::mt19937_64 random{4};
     const Stored base = make({"base.vhd", NewDisk{8_MiB}});
     scribble(base, {}, random, 8);
-    NewDisk upper{8_MiB};
-    upper.parent = NewParent{"base.vhd", Format::vhd, base.open()->vhd_uuid(), 1'700'000'000};
-    const Stored leaf = make({"leaf.vhd", upper});
-    MemoryLog log;
-    const auto opened = leaf.open();
-    const auto target = opened->merge_target(log);
-    BufferedMover mover{BufferedMover::Sharing::never};
-    target->prepare();
-    const std::vector<std::byte> bytes(2 << 20, std::byte{7});
-    const std::array writes{GuestWrite{{2_MiB, 4_MiB}, GuestWrite::Source::memory, nullptr, 0_B, bytes}};
-    target->write(writes, {EmptyView{}, EmptyView{}}, mover);
-    target->finish(MergeTarget::Becomes::child);
+    const Stored leaf = make({"leaf.vhd", disk_over(base, 8_MiB)});
+    LoneTarget target{leaf};
+    target.write({2_MiB, 4_MiB}, std::vector<std::byte>(2 << 20, std::byte{7}));
+    target.finish(MergeTarget::Becomes::child);
     save(base, path("base.vhd"));
     save(leaf, path("leaf.vhd"));
     std::ofstream{path("read.py")} << "import pyvhdi\n"
                                       "parent = pyvhdi.file(); parent.open('base.vhd')\n"
                                       "child = pyvhdi.file(); child.open('leaf.vhd'); child.set_parent(parent)\n"
                                       "open('raw', 'wb').write(child.read_buffer(child.get_media_size()))\n";
-    const Outcome read = run("cd '" + path("").string() + "' && /usr/bin/python3 read.py");
-    ASSERT_EQ(read.status, 0) << read.output;
+    must_run({"/usr/bin/python3", "read.py"}, path(""));
     EXPECT_EQ(content(path("raw")), guest_bytes({leaf, base}));
 }
 

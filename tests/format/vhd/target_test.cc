@@ -113,28 +113,18 @@ TEST(VhdTarget, LeavesNothingUnderClearBitsOfARoot) {
 TEST(VhdTarget, ZerosOverNothingCostNothing) {
     const Stored base = make({"base.vhd", NewDisk{8_MiB}});
     const auto before = base.file->bytes;
-    MemoryLog log;
-    const auto opened = base.open();
-    const auto target = opened->merge_target(log);
-    BufferedMover mover{BufferedMover::Sharing::never};
-    target->prepare();
-    const std::array zeros{GuestWrite{{0_B, 8_MiB}, GuestWrite::Source::zeros, nullptr, 0_B, {}}};
-    target->write(zeros, {EmptyView{}, EmptyView{}}, mover);
-    target->finish(MergeTarget::Becomes::root);
+    LoneTarget target{base};
+    target.zero({0_B, 8_MiB});
+    target.finish();
     EXPECT_EQ(base.file->bytes, before);
 }
 
 TEST(VhdTarget, KeepsTheBatmapOfFullBlocks) {
     const Stored base = make({"base.vhd", NewDisk{8_MiB}});
-    MemoryLog log;
-    const auto opened = base.open();
-    const auto target = opened->merge_target(log);
-    BufferedMover mover{BufferedMover::Sharing::never};
-    target->prepare();
+    LoneTarget target{base};
     const std::vector<std::byte> bytes(3 << 20, std::byte{7});
-    const std::array writes{GuestWrite{{0_B, 3_MiB}, GuestWrite::Source::memory, nullptr, 0_B, bytes}};
-    target->write(writes, {EmptyView{}, EmptyView{}}, mover);
-    target->finish(MergeTarget::Becomes::root);
+    target.write({0_B, 3_MiB}, bytes);
+    target.finish();
     const auto device = base.device();
     const Headers headers = read_headers(*device);
     const ReadBatmap batmap = read_batmap(*device, headers.footer, *headers.layout);
@@ -151,18 +141,10 @@ TEST(VhdTarget, AFullVolumeIsRefusedBeforeAnythingChanges) {
     NewDisk root{64_KiB};
     root.block_size = 4_KiB;
     const Stored base = make({"base.vhd", root, false, 32_KiB});
-    const auto opened = base.open();
-    MemoryLog log;
-    const auto target = opened->merge_target(log);
-    BufferedMover mover{BufferedMover::Sharing::never};
-    target->prepare();
+    LoneTarget target{base};
     const auto before = base.file->bytes;
     const std::vector<std::byte> bytes(64 << 10, std::byte{7});
-    const auto write = [&](Bytes length) {
-        const std::array writes{GuestWrite{
-            {0_B, length}, GuestWrite::Source::memory, nullptr, 0_B, std::span{bytes}.first(length.count())}};
-        target->write(writes, {EmptyView{}, EmptyView{}}, mover);
-    };
+    const auto write = [&](Bytes length) { target.write({0_B, length}, std::span{bytes}.first(length.count())); };
     EXPECT_THROW(write(64_KiB), NoSpace);
     EXPECT_EQ(base.file->bytes, before);
     write(8_KiB);
@@ -187,13 +169,9 @@ TEST(VhdTarget, RefusesImagesThatItWouldHarm) {
 
 TEST(VhdGrowth, StopsAtTheProductsLimit) {
     const Stored base = make({"base.vhd", NewDisk{8_MiB}});
-    MemoryLog log;
-    const auto opened = base.open();
-    const auto target = opened->merge_target(log);
-    BufferedMover mover{BufferedMover::Sharing::never};
-    target->prepare();
+    LoneTarget target{base};
     try {
-        target->grow(2040_GiB + 2_MiB, {EmptyView{}, EmptyView{}}, mover);
+        target.grow(2040_GiB + 2_MiB);
         FAIL();
     } catch (const Refused& refused) {
         EXPECT_EQ(refused.code(), "virtual-size");
@@ -205,17 +183,11 @@ TEST(VhdGrowth, ReachesTheProductsLimit) {
     std::vector<std::byte> model(8 << 20);
     std::mt19937_64 random{5};
     write_randomly(base, model, EmptyView{}, random, 1, MergeTarget::Becomes::root);
-    MemoryLog log;
     {
-        const auto opened = base.open();
-        const auto target = opened->merge_target(log);
-        BufferedMover mover{BufferedMover::Sharing::never};
-        target->prepare();
-        target->grow(2040_GiB, {EmptyView{}, EmptyView{}}, mover);
-        const std::array writes{GuestWrite{
-            {2040_GiB - 4_KiB, 2040_GiB}, GuestWrite::Source::memory, nullptr, 0_B, std::span{model}.first(4096)}};
-        target->write(writes, {EmptyView{}, EmptyView{}}, mover);
-        target->finish(MergeTarget::Becomes::root);
+        LoneTarget target{base};
+        target.grow(2040_GiB);
+        target.write({2040_GiB - 4_KiB, 2040_GiB}, std::span{model}.first(4096));
+        target.finish();
     }
     const auto image = base.open();
     EXPECT_EQ(image->virtual_size(), 2040_GiB);
@@ -232,14 +204,10 @@ TEST(VhdGrowth, ReachesTheProductsLimit) {
 
 TEST(VhdGrowth, TheFormerFooterOfAFixedDiskDoesNotShow) {
     const Stored base = make({"base.vhd", NewDisk{64_KiB}, true});
-    MemoryLog log;
     for (const Bytes size : {Bytes{512 * 129}, 96_KiB, 1_MiB}) {
-        const auto opened = base.open();
-        const auto target = opened->merge_target(log);
-        BufferedMover mover{BufferedMover::Sharing::never};
-        target->prepare();
-        target->grow(size, {EmptyView{}, EmptyView{}}, mover);
-        target->finish(MergeTarget::Becomes::root);
+        LoneTarget target{base};
+        target.grow(size);
+        target.finish();
         EXPECT_EQ(guest_bytes({base}), std::vector<std::byte>(size.count()));
         EXPECT_EQ(base.file->bytes.size(), (size + 512_B).count());
         EXPECT_EQ(check(*base.device()).verdict, Verdict::ok);
@@ -252,13 +220,9 @@ TEST(VhdGrowth, WithinReservedMetadataMovesNothing) {
     const Stored base = make({"base.vhd", root});
     const auto device = base.device();
     const auto before = device->read_at(512_B, 1_KiB);
-    MemoryLog log;
-    const auto opened = base.open();
-    const auto target = opened->merge_target(log);
-    BufferedMover mover{BufferedMover::Sharing::never};
-    target->prepare();
-    target->grow(16_GiB, {EmptyView{}, EmptyView{}}, mover);
-    target->finish(MergeTarget::Becomes::root);
+    LoneTarget target{base};
+    target.grow(16_GiB);
+    target.finish();
     EXPECT_EQ(device->read_at(512_B, 1_KiB), before);
     EXPECT_EQ(base.open()->virtual_size(), 16_GiB);
     EXPECT_EQ(check(*device).verdict, Verdict::ok);
@@ -275,13 +239,9 @@ TEST(VhdGrowth, BitsBehindTheFormerEndDoNotShow) {
     const Footer shrunk = read_headers(*device).footer.with_size(Bytes{512 * 5000});
     device->write_at(0_B, shrunk.pack());
     device->write_at(device->size() - 512_B, shrunk.pack());
-    MemoryLog log;
-    const auto opened = base.open();
-    const auto target = opened->merge_target(log);
-    BufferedMover mover{BufferedMover::Sharing::never};
-    target->prepare();
-    target->grow(6_MiB, {EmptyView{}, EmptyView{}}, mover);
-    target->finish(MergeTarget::Becomes::root);
+    LoneTarget target{base};
+    target.grow(6_MiB);
+    target.finish();
     model.resize(512 * 5000);
     model.resize(6 << 20);
     EXPECT_EQ(guest_bytes({base}), model);

@@ -89,6 +89,24 @@ std::vector<std::byte> bytes_without_bitmaps(const Stored& root) {
     return bytes;
 }
 
+LoneTarget::LoneTarget(const Stored& stored) : image_{stored.open()}, target_{image_->merge_target(log_)} {
+    target_->prepare();
+}
+
+void LoneTarget::write(ByteRange guest, std::span<const std::byte> bytes) {
+    const std::array writes{GuestWrite{guest, GuestWrite::Source::memory, nullptr, 0_B, bytes}};
+    target_->write(writes, {EmptyView{}, EmptyView{}}, mover_);
+}
+
+void LoneTarget::zero(ByteRange guest) {
+    const std::array zeros{GuestWrite{guest, GuestWrite::Source::zeros, nullptr, 0_B, {}}};
+    target_->write(zeros, {EmptyView{}, EmptyView{}}, mover_);
+}
+
+void LoneTarget::grow(Bytes size) {
+    target_->grow(size, {EmptyView{}, EmptyView{}}, mover_);
+}
+
 void scribble(const Stored& image, const std::vector<Stored>& below, std::mt19937_64& random, std::size_t writes) {
     MemoryLog log;
     const OpenChain beneath{below};

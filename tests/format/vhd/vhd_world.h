@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,22 @@ struct Stored {
     Stored copy() const;
     std::unique_ptr<MemoryDevice> device(PowerSupply* power = nullptr) const;
     std::unique_ptr<Image> open(PowerSupply* power = nullptr) const;
+};
+
+/// An image opened as the target of a merge with nothing beneath it, and prepared.
+class LoneTarget {
+public:
+    explicit LoneTarget(const Stored& stored);
+    void write(ByteRange guest, std::span<const std::byte> bytes);
+    void zero(ByteRange guest);
+    void grow(Bytes size);
+    void finish(MergeTarget::Becomes becomes = MergeTarget::Becomes::root) { target_->finish(becomes); }
+
+private:
+    MemoryLog log_;
+    std::unique_ptr<Image> image_;
+    std::unique_ptr<MergeTarget> target_;
+    BufferedMover mover_{BufferedMover::Sharing::never};
 };
 
 struct Made {
