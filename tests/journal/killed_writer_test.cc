@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <random>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -73,21 +74,51 @@ TEST(KilledWriter, LosesNothingItReported) {
     }
 }
 
-TEST(KilledWriter, LeavesNoEmptyJournalWhenKilledWhileMakingIt) {
-    for (unsigned microseconds = 0; microseconds < 30'000; microseconds += 1'500) {
-        const JournalDirectory directory;
-        const pid_t child = ::fork();
-        if (child == 0) {
-            Journal::open(directory.path(), Journal::Create::yes);
-            for (;;)
-                ::pause();
-        }
-        ::usleep(microseconds);
+/// What waitpid says of the child, which is traced.
+int next_stop(pid_t child) {
+    int status = 0;
+    if (::waitpid(child, &status, 0) != child) throw std::runtime_error{"waitpid"};
+    return status;
+}
+
+/// Runs `act` in a process of its own, which is killed at the `stop`th border of a system call: before one that it
+/// makes, or behind it. False where it does not come that far.
+template <class Act>
+bool kill_at(unsigned stop, Act act) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(2);
+        ::raise(SIGSTOP);
+        act();
+        ::_exit(0);
+    }
+    int status = next_stop(child);
+    for (unsigned passed = 0; WIFSTOPPED(status) && passed < stop; ++passed) {
+        ::ptrace(PTRACE_SYSCALL, child, nullptr, nullptr);
+        status = next_stop(child);
+    }
+    if (WIFSTOPPED(status)) {
         ::kill(child, SIGKILL);
-        ::waitpid(child, nullptr, 0);
+        status = next_stop(child);
+        EXPECT_TRUE(WIFSIGNALED(status));
+        return true;
+    }
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "the process could not be traced, or failed";
+    return false;
+}
+
+TEST(KilledWriter, LeavesNoHalfJournalWhereverItIsKilledWhileMakingIt) {
+    bool killed = true;
+    for (unsigned stop = 0; killed && !HasFailure(); ++stop) {
+        SCOPED_TRACE(stop);
+        const JournalDirectory directory;
+        killed = kill_at(stop, [&] { Journal::open(directory.path(), Journal::Create::yes); });
         const auto reader = directory.open(Journal::Create::no);
         EXPECT_TRUE(reader == nullptr || reader->history(1).empty());
         directory.open()->record_event("info", "", "works");
+        if (!killed) {
+            EXPECT_GT(stop, 20U) << "too few calls to be the making of a journal";
+        }
     }
 }
 
