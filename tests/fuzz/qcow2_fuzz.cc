@@ -6,46 +6,27 @@
 #include "format/qcow2/header.h"
 #include "format/qcow2/header_edit.h"
 #include "format/qcow2/image.h"
+#include "tests/fuzz/fuzz_support.h"
 #include "tests/support/memory_device.h"
 
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 
 namespace {
 
 using namespace coppice;
-
-constexpr int most_windows = 64;
-constexpr Bytes window = 16_MiB;
+using test::require;
 
 std::unique_ptr<BlockDevice> device_of(std::span<const std::byte> bytes) {
     return test::memory_device({bytes.begin(), bytes.end()});
 }
 
-void require(bool holds, const char* what) {
-    if (holds) return;
-    std::fprintf(stderr, "\n%s\n", what);
-    std::abort();
-}
-
 void read_some(const Image& image) {
     std::vector<std::byte> buffer;
-    auto at = image.next_mapped(0_B);
-    for (int count = 0; at && count < most_windows; ++count) {
-        const Bytes end = std::min(image.virtual_size(), *at + window);
-        Bytes before = *at;
-        for (const MapRun& run : image.map({*at, end})) {
-            require(before <= run.guest.begin && run.guest.begin < run.guest.end && run.guest.end <= end,
-                    "runs ascend inside the window");
-            before = run.guest.end;
-            if (run.content != Content::compressed) continue;
-            buffer.resize(run.guest.length().count());
-            image.read_compressed(run, run.guest, buffer);
-        }
-        if (end >= image.virtual_size()) break;
-        at = image.next_mapped(end);
-    }
+    test::map_some(image, [&](const MapRun& run) {
+        if (run.content != Content::compressed) return;
+        buffer.resize(run.guest.length().count());
+        image.read_compressed(run, run.guest, buffer);
+    });
 }
 
 void edit(const Image& image, std::span<const std::byte> bytes) {

@@ -8,31 +8,22 @@
 #include "format/vhd/checksum.h"
 #include "format/vhd/headers.h"
 #include "format/vhd/image.h"
+#include "tests/fuzz/fuzz_support.h"
 #include "tests/support/memory_device.h"
 
 #include <array>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 
 namespace {
 
 using namespace coppice;
-
-constexpr int most_windows = 64;
-constexpr Bytes window = 16_MiB;
+using test::require;
 
 using FileBytes = std::vector<std::byte>;
 
 std::unique_ptr<BlockDevice> device_of(const FileBytes& bytes) {
     return test::memory_device(bytes);
-}
-
-void require(bool holds, const char* what) {
-    if (holds) return;
-    std::fprintf(stderr, "\n%s\n", what);
-    std::abort();
 }
 
 void mend(std::span<std::byte> structure, std::string_view cookie, std::size_t field) {
@@ -57,19 +48,9 @@ public:
 };
 
 void read_some(const Image& image) {
-    auto at = image.next_mapped(0_B);
-    for (int count = 0; at && count < most_windows; ++count) {
-        const Bytes end = std::min(image.virtual_size(), *at + window);
-        Bytes before = *at;
-        for (const MapRun& run : image.map({*at, end})) {
-            require(before <= run.guest.begin && run.guest.begin < run.guest.end && run.guest.end <= end,
-                    "runs ascend inside the window");
-            require(run.host + run.guest.length() <= image.device().size(), "data lies inside the file");
-            before = run.guest.end;
-        }
-        if (end >= image.virtual_size()) break;
-        at = image.next_mapped(end);
-    }
+    test::map_some(image, [&](const MapRun& run) {
+        require(run.host + run.guest.length() <= image.device().size(), "data lies inside the file");
+    });
 }
 
 void edit(const Image& image, const FileBytes& bytes, bool sound) {
