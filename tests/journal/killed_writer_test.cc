@@ -81,10 +81,10 @@ int next_stop(pid_t child) {
     return status;
 }
 
-/// Runs `act` in a process of its own, which is killed at the `stop`th border of a system call: before one that it
-/// makes, or behind it. False where it does not come that far.
+/// Runs `act` in a process of its own, which is killed after `calls` system calls. False where it does not make so
+/// many.
 template <class Act>
-bool kill_at(unsigned stop, Act act) {
+bool kill_after(unsigned calls, Act act) {
     const pid_t child = ::fork();
     if (child == 0) {
         if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(2);
@@ -93,7 +93,8 @@ bool kill_at(unsigned stop, Act act) {
         ::_exit(0);
     }
     int status = next_stop(child);
-    for (unsigned passed = 0; WIFSTOPPED(status) && passed < stop; ++passed) {
+    // It stops twice for each: before the call and behind it.
+    for (unsigned passed = 0; WIFSTOPPED(status) && passed < 2 * calls; ++passed) {
         ::ptrace(PTRACE_SYSCALL, child, nullptr, nullptr);
         status = next_stop(child);
     }
@@ -109,15 +110,15 @@ bool kill_at(unsigned stop, Act act) {
 
 TEST(KilledWriter, LeavesNoHalfJournalWhereverItIsKilledWhileMakingIt) {
     bool killed = true;
-    for (unsigned stop = 0; killed && !HasFailure(); ++stop) {
-        SCOPED_TRACE(stop);
+    for (unsigned calls = 0; killed && !HasFailure(); ++calls) {
+        SCOPED_TRACE(calls);
         const JournalDirectory directory;
-        killed = kill_at(stop, [&] { Journal::open(directory.path(), Journal::Create::yes); });
+        killed = kill_after(calls, [&] { Journal::open(directory.path(), Journal::Create::yes); });
         const auto reader = directory.open(Journal::Create::no);
         EXPECT_TRUE(reader == nullptr || reader->history(1).empty());
         directory.open()->record_event("info", "", "works");
         if (!killed) {
-            EXPECT_GT(stop, 20U) << "too few calls to be the making of a journal";
+            EXPECT_GT(calls, 20U) << "these cannot have made a journal";
         }
     }
 }
