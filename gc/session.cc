@@ -12,8 +12,6 @@
 #include <cctype>
 #include <chrono>
 #include <condition_variable>
-#include <ctime>
-#include <filesystem>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -52,30 +50,15 @@ private:
     ScanOptions options_;
 };
 
-std::string now_text() {
-    const std::time_t now = std::time(nullptr);
-    std::tm utc{};
-    ::gmtime_r(&now, &utc);
-    char text[sizeof "20260101T000000Z"];
-    std::strftime(text, sizeof text, "%Y%m%dT%H%M%SZ", &utc);
-    return text;
-}
-
-/// A damaged journal is set aside and the run ends there: whoever looks after the SR shall hear of it before anything
-/// is changed. The next run starts a new one; what the old one knew of unfinished work is on the SR as well, or is done
-/// again.
-std::unique_ptr<journal::Journal> open_journal(const std::string& path) {
+/// A journal that cannot be used is set aside and the run ends there: whoever looks after the SR shall hear of it
+/// before anything is changed. The next run starts a new one; what the old one knew of unfinished work is on the SR as
+/// well, or is done again.
+std::unique_ptr<journal::Journal> open_journal(const std::string& path, const std::string& key) {
     try {
-        return journal::Journal::open(path, journal::Journal::Create::yes);
+        return journal::Journal::open(path, journal::Journal::Create::yes, key);
     } catch (const journal::UnusableJournal& error) {
-        if (error.cause() != journal::UnusableJournal::Cause::damaged) throw;
-        const std::string aside = path + ".damaged-" + now_text();
-        for (const char* const suffix : {"", "-wal", "-shm"}) {
-            std::error_code missing;
-            std::filesystem::rename(path + suffix, aside + suffix, missing);
-        }
-        throw Error{std::string{error.what()} + "; it was set aside as " + aside +
-                    ", nothing else was changed, and the next run starts a new one"};
+        throw Error{std::string{error.what()} + "; it was set aside as " + journal::set_aside(path, error.cause()) +
+                    ", nothing else was changed, and the next run starts a new one from what is on the SR"};
     }
 }
 
@@ -144,10 +127,10 @@ Session::Session(const SrLocation& sr, const SessionOptions& options, Intent int
                           "other hosts may use this file system and cannot be seen from here; --exclusive says that "
                           "none does"};
         parts_->lock = std::make_unique<SrLock>(sr.directory, options.run_dir, key, sr.uuid, verb);
-        parts_->journal = open_journal(journal_path);
+        parts_->journal = open_journal(journal_path, key);
     } else {
         try {
-            parts_->journal = journal::Journal::open(journal_path, journal::Journal::Create::no);
+            parts_->journal = journal::Journal::open(journal_path, journal::Journal::Create::no, key);
         } catch (const journal::UnusableJournal& error) {
             log::warning("gc", error.what()); // for a look the journal is a help, not a need
         }

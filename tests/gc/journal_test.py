@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """A journal that cannot be used: told clearly, nothing changed, and the next run on a healthy one does the work."""
 
+import contextlib
 import glob
 import os
 import sqlite3
@@ -30,6 +31,7 @@ class UnusableJournal(CliTest):
         self.assertIn(word, error["text"])
         self.assertIn("journal.db", error["text"])
         self.assertEqual(snapshot(self.sr), images)
+        self.last_error = error
 
     def finishes(self):
         self.assertGreater(len(self.json("run", self.sr, "--once")["done"]), 0)
@@ -49,15 +51,40 @@ class UnusableJournal(CliTest):
                 os.remove(aside)
         self.finishes()
 
-    def test_a_newer_one_stays(self):
-        with sqlite3.connect(self.journal) as database:
-            version = database.execute("PRAGMA user_version").fetchone()[0]
-            database.execute(f"PRAGMA user_version = {version + 1}")
-        self.refused("knows versions up to")
-        self.assertTrue(os.path.exists(self.journal))
-        with sqlite3.connect(self.journal) as database:
-            database.execute(f"PRAGMA user_version = {version}")
+    def set_aside_as(self, cause, word):
+        """The journal as it is gets the name of `cause`, which the error tells; the next run does the work."""
+        self.refused(word)
+        aside = glob.glob(self.journal + f".{cause}-*Z")
+        self.assertEqual(len(aside), 1)
+        self.assertFalse(os.path.exists(self.journal))
+        self.assertIn(aside[0], self.last_error["text"])
         self.finishes()
+        self.assertTrue(os.path.exists(aside[0]))
+        return aside[0]
+
+    def execute(self, statement, journal=None):
+        with contextlib.closing(sqlite3.connect(journal or self.journal, isolation_level=None)) as database:
+            return database.execute(statement).fetchone()
+
+    def make_it_that_of_another_sr(self):
+        self.execute("UPDATE identity SET sr = 'another'")
+        self.assertEqual(self.execute("SELECT sr FROM identity"), ("another",))
+
+    def test_a_newer_one_is_set_aside(self):
+        newer = self.execute("PRAGMA user_version")[0] + 1
+        self.execute(f"PRAGMA user_version = {newer}")
+        aside = self.set_aside_as("newer", "knows versions up to")
+        self.assertEqual(self.execute("PRAGMA user_version", aside), (newer,))
+
+    def test_that_of_another_sr_is_set_aside(self):
+        self.make_it_that_of_another_sr()
+        self.set_aside_as("foreign", "is the journal of SR another")
+
+    def test_that_of_another_sr_is_not_believed_by_a_look(self):
+        self.make_it_that_of_another_sr()
+        before = snapshot(os.path.dirname(self.journal))
+        self.assertIn("is the journal of SR another", self.coppice("tree", self.sr).stderr)
+        self.assertEqual(snapshot(os.path.dirname(self.journal)), before)
 
 
 if __name__ == "__main__":

@@ -214,7 +214,7 @@ TEST(JournalMigration, BringsAnOlderFileUpToDate) {
     directory.open()->record_event("info", "", "x");
     const auto schema = next_schema();
     {
-        const auto connection = open_for_writing(directory.path(), schema);
+        const auto connection = open_for_writing(directory.path(), {}, schema);
         EXPECT_EQ(connection.database->execAndGet("SELECT colour FROM event").getString(), "red");
     }
     expect_refusal(directory, Cause::newer);
@@ -224,7 +224,7 @@ TEST(JournalMigration, ReadsAnOlderFileWithoutChangingIt) {
     const JournalDirectory directory;
     directory.open()->record_event("info", "", "x");
     const auto before = directory.snapshot();
-    const auto connection = open_for_reading(directory.path(), next_schema());
+    const auto connection = open_for_reading(directory.path(), {}, next_schema());
     EXPECT_EQ(connection.database->execAndGet("SELECT colour FROM event").getString(), "red");
     EXPECT_TRUE(directory.snapshot() == before);
 }
@@ -234,7 +234,7 @@ TEST(JournalMigration, LeavesTheOldVersionWhereAStepFails) {
     directory.open()->record_event("info", "", "x");
     std::vector<std::string_view> schema = next_schema();
     schema.back() = "CREATE TABLE half (x); CREATE TABLE half (x)";
-    EXPECT_THROW(open_for_writing(directory.path(), schema), Error);
+    EXPECT_THROW(open_for_writing(directory.path(), {}, schema), Error);
     const auto journal = directory.open();
     EXPECT_EQ(journal->events(5).size(), 1U);
 }
