@@ -1,5 +1,6 @@
 // Power is lost at every change that a replay makes; the next run reaches the state that an undisturbed one reaches.
 
+#include "tests/gc/power_cuts.h"
 #include "tests/gc/sm_world.h"
 
 #include <functional>
@@ -13,10 +14,11 @@ struct Interrupted {
 };
 
 void fork_with_relink(MemoryStorage& storage, Format parent, Format leaf) {
-    build(storage, sm_image(parent, "parent", {}, true, {fill_at(0_B, 40_KiB, 3), fill_at(64_KiB, 64_KiB, 4)}));
-    build(storage, sm_image(parent, "merged", "parent", true, {fill_at(8_KiB, 8_KiB, 5), fill_at(72_KiB, 4_KiB, 0)}));
-    build(storage, sm_image(leaf, "left", "merged", false, {fill_at(12_KiB, 8_KiB, 7)}));
-    build(storage, sm_image(leaf, "right", "merged", false, {fill_at(130_KiB, 8_KiB, 8)}));
+    build(storage, small_image(parent, "parent", {}, true, {fill_at(0_B, 40_KiB, 3), fill_at(64_KiB, 64_KiB, 4)}));
+    build(storage,
+          small_image(parent, "merged", "parent", true, {fill_at(8_KiB, 8_KiB, 5), fill_at(72_KiB, 4_KiB, 0)}));
+    build(storage, small_image(leaf, "left", "merged", false, {fill_at(12_KiB, 8_KiB, 7)}));
+    build(storage, small_image(leaf, "right", "merged", false, {fill_at(130_KiB, 8_KiB, 8)}));
     storage.put_text("relink_" + uuid_of("merged"), "1");
 }
 
@@ -83,31 +85,19 @@ TEST_P(ReplayCrash, AnyChangeMayBeTheLast) { // INV-1, INV-3
     run_cycle_once(*undisturbed, replay_and_collect());
     const GuestBytes expected = visible_disks(*undisturbed);
 
-    std::mt19937_64 random{11};
-    for (std::uint64_t changes = 0;; ++changes) {
-        SCOPED_TRACE("power lost after change " + std::to_string(changes));
-        PowerSupply power;
-        const auto storage = original.copy(&power);
-        const TemporaryDirectory state;
-        power.fail_after(changes);
-        bool finished = false;
-        try {
-            run_cycle(*storage, state, replay_and_collect());
-            finished = true;
-        } catch (const PowerLost&) {
-        }
-        power.never_fail();
-        storage->lose_power(unsynced, random);
-        run_cycle(*storage, state, replay_and_collect());
-        ASSERT_TRUE(visible_disks(*storage) == expected) << "a guest reads other bytes";
-        ASSERT_EQ(names_of(*storage), names_of(*undisturbed));
-        if (finished) break;
-    }
+    const auto replay = [](MemoryStorage& storage, const TemporaryDirectory& state) {
+        run_cycle(storage, state, replay_and_collect());
+    };
+    lose_power_at_every_change(original, unsynced, 11, replay, [&](const Rebooted& found) {
+        replay(found.storage, found.state);
+        ASSERT_TRUE(visible_disks(found.storage) == expected) << "a guest reads other bytes";
+        ASSERT_EQ(names_of(found.storage), names_of(*undisturbed));
+    });
 }
 
 std::string case_name(const testing::TestParamInfo<ReplayCrash::ParamType>& info) {
     const auto& [scenario, unsynced] = info.param;
-    return scenario.name + (unsynced == Unsynced::kept ? "Kept" : unsynced == Unsynced::lost ? "Lost" : "Torn");
+    return scenario.name + name_of(unsynced);
 }
 
 INSTANTIATE_TEST_SUITE_P(States, ReplayCrash,

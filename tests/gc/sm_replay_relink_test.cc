@@ -13,12 +13,13 @@ class RelinkReplay : public testing::TestWithParam<Formats> {
 protected:
     void SetUp() override {
         const Format format = GetParam().parent;
-        build(storage, sm_image(format, "base", {}, true, {fill_at(0_B, 64_KiB, 1)}));
-        build(storage, sm_image(format, "parent", "base", true, {fill_at(0_B, 40_KiB, 3), fill_at(64_KiB, 64_KiB, 4)}));
-        build(storage, sm_image(format, "merged", "parent", true,
-                                {fill_at(8_KiB, 8_KiB, 5), fill_at(72_KiB, 4_KiB, 0), fill_at(100_KiB, 20_KiB, 6)}));
-        build(storage, sm_image(GetParam().leaf, "left", "merged", false, {fill_at(12_KiB, 8_KiB, 7)}));
-        build(storage, sm_image(GetParam().leaf, "right", "merged", false, {fill_at(130_KiB, 8_KiB, 8)}));
+        build(storage, small_image(format, "base", {}, true, {fill_at(0_B, 64_KiB, 1)}));
+        build(storage,
+              small_image(format, "parent", "base", true, {fill_at(0_B, 40_KiB, 3), fill_at(64_KiB, 64_KiB, 4)}));
+        build(storage, small_image(format, "merged", "parent", true,
+                                   {fill_at(8_KiB, 8_KiB, 5), fill_at(72_KiB, 4_KiB, 0), fill_at(100_KiB, 20_KiB, 6)}));
+        build(storage, small_image(GetParam().leaf, "left", "merged", false, {fill_at(12_KiB, 8_KiB, 7)}));
+        build(storage, small_image(GetParam().leaf, "right", "merged", false, {fill_at(130_KiB, 8_KiB, 8)}));
         expected = visible_disks(storage);
         entry = "relink_" + merged_uuid;
         storage.put_text(entry, "1");
@@ -94,10 +95,10 @@ TEST_P(RelinkReplay, MindsTheEndOfASmallerMergedVdi) {
     // Behind the end of the merged VDI its children read zeros, whatever the larger parent holds there.
     MemoryStorage fresh;
     const Format format = GetParam().parent;
-    build(fresh, sm_image(format, "parent", {}, true, {fill_at(64_KiB, 128_KiB, 4)}));
-    build(fresh, sm_image(format, "merged", "parent", true, {fill_at(8_KiB, 8_KiB, 5)}, 128_KiB));
-    build(fresh, sm_image(GetParam().leaf, "left", "merged", false, {fill_at(12_KiB, 8_KiB, 7)}));
-    build(fresh, sm_image(GetParam().leaf, "right", "merged", false, {}));
+    build(fresh, small_image(format, "parent", {}, true, {fill_at(64_KiB, 128_KiB, 4)}));
+    build(fresh, small_image(format, "merged", "parent", true, {fill_at(8_KiB, 8_KiB, 5)}, 128_KiB));
+    build(fresh, small_image(GetParam().leaf, "left", "merged", false, {fill_at(12_KiB, 8_KiB, 7)}));
+    build(fresh, small_image(GetParam().leaf, "right", "merged", false, {}));
     const GuestBytes before = visible_disks(fresh);
     for (const bool merged : {false, true}) {
         SCOPED_TRACE(merged);

@@ -19,8 +19,22 @@ protected:
 
     /// Without them the base could be collected, or merged with one of them.
     void build_siblings(MemoryStorage& sr) {
-        build(sr, sm_image(GetParam().parent, "left", "base", false, {}));
-        build(sr, sm_image(GetParam().parent, "right", "base", false, {}));
+        build(sr, small_image(GetParam().parent, "left", "base", false, {}));
+        build(sr, small_image(GetParam().parent, "right", "base", false, {}));
+    }
+
+    /// A copy in which a merge of the leaf has begun.
+    std::unique_ptr<MemoryStorage> begun() const {
+        auto sr = storage.copy();
+        begin_leaf_merge(*sr);
+        return sr;
+    }
+
+    /// A run that only replays leaves these names, and the leaf as it was.
+    void expect_left(MemoryStorage& sr, const Names& names) const {
+        run_cycle_once(sr, replay_only());
+        EXPECT_EQ(names_of(sr), names);
+        EXPECT_TRUE(visible_disks(sr) == (GuestBytes{{leaf_uuid, expected}})) << "a guest reads other bytes";
     }
 
     /// One run that only replays, then one that does everything there is to do.
@@ -47,15 +61,11 @@ TEST_P(LeafReplay, UndoesWhatStoppedBeforeTheNames) {
         for (const bool leaf_hidden : yes_and_no)
             for (const bool parent_hidden : yes_and_no) {
                 SCOPED_TRACE(testing::Message() << merged << leaf_hidden << parent_hidden);
-                MemoryStorage fresh;
-                build_leaf_tree(fresh, GetParam());
-                begin_leaf_merge(fresh);
-                if (merged) pour_into_parent(fresh, leaf_uuid);
-                mark_hidden(fresh, parent_uuid, parent_hidden);
-                mark_hidden(fresh, leaf_uuid, leaf_hidden);
-                run_cycle_once(fresh, replay_only());
-                EXPECT_EQ(names_of(fresh), undone());
-                EXPECT_TRUE(visible_disks(fresh) == (GuestBytes{{leaf_uuid, expected}}));
+                const auto sr = begun();
+                if (merged) pour_into_parent(*sr, leaf_uuid);
+                mark_hidden(*sr, parent_uuid, parent_hidden);
+                mark_hidden(*sr, leaf_uuid, leaf_hidden);
+                expect_left(*sr, undone());
             }
 }
 
@@ -70,16 +80,12 @@ TEST_P(LeafReplay, UndoesTheFirstRename) {
         for (const bool old_hidden : yes_and_no)
             for (const bool parent_hidden : yes_and_no) {
                 SCOPED_TRACE(testing::Message() << merged << old_hidden << parent_hidden);
-                MemoryStorage fresh;
-                build_leaf_tree(fresh, GetParam());
-                begin_leaf_merge(fresh);
-                if (merged) pour_into_parent(fresh, leaf_uuid);
-                rename_node(fresh, leaf_uuid, old_leaf);
-                mark_hidden(fresh, parent_uuid, parent_hidden);
-                mark_hidden(fresh, old_leaf, old_hidden);
-                run_cycle_once(fresh, replay_only());
-                EXPECT_EQ(names_of(fresh), undone());
-                EXPECT_TRUE(visible_disks(fresh) == (GuestBytes{{leaf_uuid, expected}}));
+                const auto sr = begun();
+                if (merged) pour_into_parent(*sr, leaf_uuid);
+                rename_node(*sr, leaf_uuid, old_leaf);
+                mark_hidden(*sr, parent_uuid, parent_hidden);
+                mark_hidden(*sr, old_leaf, old_hidden);
+                expect_left(*sr, undone());
             }
 }
 
@@ -87,16 +93,12 @@ TEST_P(LeafReplay, FinishesACompleteExchange) {
     for (const bool old_hidden : yes_and_no)
         for (const bool leaf_hidden : yes_and_no) {
             SCOPED_TRACE(testing::Message() << old_hidden << leaf_hidden);
-            MemoryStorage fresh;
-            build_leaf_tree(fresh, GetParam());
-            begin_leaf_merge(fresh);
-            pour_into_parent(fresh, leaf_uuid);
-            exchange_names(fresh);
-            mark_hidden(fresh, old_leaf, old_hidden);
-            mark_hidden(fresh, leaf_uuid, leaf_hidden);
-            run_cycle_once(fresh, replay_only());
-            EXPECT_EQ(names_of(fresh), finished());
-            EXPECT_TRUE(visible_disks(fresh) == (GuestBytes{{leaf_uuid, expected}}));
+            const auto sr = begun();
+            pour_into_parent(*sr, leaf_uuid);
+            exchange_names(*sr);
+            mark_hidden(*sr, old_leaf, old_hidden);
+            mark_hidden(*sr, leaf_uuid, leaf_hidden);
+            expect_left(*sr, finished());
         }
 }
 
@@ -125,29 +127,23 @@ TEST_P(LeafReplay, RemovesTheEntryThatIsLeft) {
 TEST_P(LeafReplay, DeletesTheLeafSetAsideThatIsLeft) {
     for (const bool old_hidden : yes_and_no) {
         SCOPED_TRACE(old_hidden);
-        MemoryStorage fresh;
-        build_leaf_tree(fresh, GetParam());
-        begin_leaf_merge(fresh);
-        pour_into_parent(fresh, leaf_uuid);
-        exchange_names(fresh);
-        mark_hidden(fresh, old_leaf, old_hidden);
-        fresh.remove("leaf_" + leaf_uuid);
-        run_cycle_once(fresh, replay_only());
-        EXPECT_EQ(names_of(fresh), finished());
-        EXPECT_TRUE(visible_disks(fresh) == (GuestBytes{{leaf_uuid, expected}}));
+        const auto sr = begun();
+        pour_into_parent(*sr, leaf_uuid);
+        exchange_names(*sr);
+        mark_hidden(*sr, old_leaf, old_hidden);
+        sr->remove("leaf_" + leaf_uuid);
+        expect_left(*sr, finished());
     }
 }
 
 TEST_P(LeafReplay, KeepsALeafSetAsideThatMayBeNeeded) {
     for (const bool old_hidden : yes_and_no) {
         SCOPED_TRACE(old_hidden);
-        MemoryStorage fresh;
-        build_leaf_tree(fresh, GetParam());
-        begin_leaf_merge(fresh);
-        exchange_names(fresh);
-        mark_hidden(fresh, old_leaf, old_hidden);
-        fresh.remove("leaf_" + leaf_uuid);
-        expect_frozen(fresh, leaf_uuid, "sm-operation: ");
+        const auto sr = begun();
+        exchange_names(*sr);
+        mark_hidden(*sr, old_leaf, old_hidden);
+        sr->remove("leaf_" + leaf_uuid);
+        expect_frozen(*sr, leaf_uuid, "sm-operation: ");
     }
 }
 
@@ -194,13 +190,11 @@ TEST_P(LeafReplay, KeepsWhatAGuestWroteElsewhere) {
 TEST_P(LeafReplay, DoesNotChooseBetweenAGuestAndTheLeafSetAside) {
     for (const bool merged : yes_and_no) {
         SCOPED_TRACE(merged);
-        MemoryStorage fresh;
-        build_leaf_tree(fresh, GetParam());
-        begin_leaf_merge(fresh);
-        if (merged) pour_into_parent(fresh, leaf_uuid);
-        exchange_names(fresh);
-        write_to(fresh, leaf_uuid, {fill_at(8_KiB, 4_KiB, 21)});
-        expect_frozen(fresh, leaf_uuid, "by hand");
+        const auto sr = begun();
+        if (merged) pour_into_parent(*sr, leaf_uuid);
+        exchange_names(*sr);
+        write_to(*sr, leaf_uuid, {fill_at(8_KiB, 4_KiB, 21)});
+        expect_frozen(*sr, leaf_uuid, "by hand");
     }
 }
 
@@ -208,21 +202,19 @@ TEST_P(LeafReplay, KeepsASnapshotTakenAfterTheExchange) {
     for (const bool old_hidden : yes_and_no)
         for (const bool written : yes_and_no) {
             SCOPED_TRACE(testing::Message() << old_hidden << written);
-            MemoryStorage fresh;
-            build_leaf_tree(fresh, GetParam());
-            begin_leaf_merge(fresh);
-            pour_into_parent(fresh, leaf_uuid);
-            exchange_names(fresh);
-            mark_hidden(fresh, old_leaf, old_hidden);
-            rename_node(fresh, leaf_uuid, uuid_of("snap"));
-            mark_hidden(fresh, uuid_of("snap"), true);
-            build(fresh, sm_image(GetParam().parent, "leaf", "snap", false, {}));
-            if (written) write_to(fresh, leaf_uuid, {fill_at(8_KiB, 8_KiB, 31)});
-            const auto now = disk_of(fresh, leaf_uuid);
-            run_cycle_once(fresh, {});
-            EXPECT_TRUE(disk_of(fresh, leaf_uuid) == now);
-            run_cycle_once(fresh, {});
-            EXPECT_TRUE(disk_of(fresh, leaf_uuid) == now);
+            const auto sr = begun();
+            pour_into_parent(*sr, leaf_uuid);
+            exchange_names(*sr);
+            mark_hidden(*sr, old_leaf, old_hidden);
+            rename_node(*sr, leaf_uuid, uuid_of("snap"));
+            mark_hidden(*sr, uuid_of("snap"), true);
+            build(*sr, small_image(GetParam().parent, "leaf", "snap", false, {}));
+            if (written) write_to(*sr, leaf_uuid, {fill_at(8_KiB, 8_KiB, 31)});
+            const auto now = disk_of(*sr, leaf_uuid);
+            run_cycle_once(*sr, {});
+            EXPECT_TRUE(disk_of(*sr, leaf_uuid) == now);
+            run_cycle_once(*sr, {});
+            EXPECT_TRUE(disk_of(*sr, leaf_uuid) == now);
         }
 }
 
@@ -230,7 +222,7 @@ TEST_P(LeafReplay, KeepsASnapshotTakenBeforeTheNames) {
     begin_leaf_merge(storage);
     rename_node(storage, leaf_uuid, uuid_of("snap"));
     mark_hidden(storage, uuid_of("snap"), true);
-    build(storage, sm_image(GetParam().leaf, "leaf", "snap", false, {fill_at(9_KiB, 4_KiB, 31)}));
+    build(storage, small_image(GetParam().leaf, "leaf", "snap", false, {fill_at(9_KiB, 4_KiB, 31)}));
     expected = disk_of(storage, leaf_uuid);
     run_cycle_once(storage, {});
     EXPECT_TRUE(visible_disks(storage) == (GuestBytes{{leaf_uuid, expected}}));
@@ -304,7 +296,7 @@ TEST_P(LeafReplay, FreezesStatesOfNoMerge) {
 
 TEST_P(LeafReplay, FreezesWhatDoesNotStandOnTheParentThatTheEntryNames) {
     // Hiding an unrelated disk would make garbage of it.
-    build(storage, sm_image(GetParam().parent, "stranger", {}, false, {fill_at(0_B, 4_KiB, 41)}));
+    build(storage, small_image(GetParam().parent, "stranger", {}, false, {fill_at(0_B, 4_KiB, 41)}));
     storage.put_text("leaf_" + leaf_uuid, uuid_of("stranger"));
     expect_frozen(*storage.copy(), leaf_uuid, "does not stand on");
     rename_node(storage, leaf_uuid, old_leaf);

@@ -20,39 +20,22 @@ inline const std::vector<Formats> all_formats{{"Vhd", Format::vhd, Format::vhd},
                                               {"Qcow2", Format::qcow2, Format::qcow2},
                                               {"Qcow2OverVhd", Format::vhd, Format::qcow2}};
 
-inline Fill fill_at(Bytes begin, Bytes length, std::uint32_t seed) {
-    return {ByteRange::at(begin, length), seed};
-}
-
-inline ImageSpec sm_image(Format format, std::string name, std::optional<std::string> parent, bool hidden,
-                          std::vector<Fill> fills, Bytes size = 256_KiB) {
-    ImageSpec spec;
-    spec.name = std::move(name);
-    spec.format = format;
-    spec.parent = std::move(parent);
-    spec.hidden = hidden;
-    spec.size = size;
-    spec.fills = std::move(fills);
-    spec.cluster_bits = 12;
-    spec.block_size = 64_KiB;
-    return spec;
-}
-
 /// Where the leaf holds data the parent does, too: that both map a place proves nothing about a merge.
 inline void build_leaf_tree(MemoryStorage& storage, const Formats& formats, Bytes parent_size = 256_KiB,
                             Bytes leaf_size = 256_KiB) {
-    build(storage, sm_image(formats.parent, "base", {}, true, {fill_at(0_B, 64_KiB, 1), fill_at(96_KiB, 32_KiB, 2)}));
-    build(storage, sm_image(formats.parent, "parent", "base", true,
-                            {fill_at(0_B, 40_KiB, 3), fill_at(64_KiB, 64_KiB, 4)}, parent_size));
     build(storage,
-          sm_image(formats.leaf, "leaf", "parent", false,
-                   {fill_at(8_KiB, 8_KiB, 5), fill_at(72_KiB, 4_KiB, 0), fill_at(100_KiB, 20_KiB, 6)}, leaf_size));
+          small_image(formats.parent, "base", {}, true, {fill_at(0_B, 64_KiB, 1), fill_at(96_KiB, 32_KiB, 2)}));
+    build(storage, small_image(formats.parent, "parent", "base", true,
+                               {fill_at(0_B, 40_KiB, 3), fill_at(64_KiB, 64_KiB, 4)}, parent_size));
+    build(storage,
+          small_image(formats.leaf, "leaf", "parent", false,
+                      {fill_at(8_KiB, 8_KiB, 5), fill_at(72_KiB, 4_KiB, 0), fill_at(100_KiB, 20_KiB, 6)}, leaf_size));
 }
 
 inline void build_other_tree(MemoryStorage& storage) {
-    build(storage, sm_image(Format::qcow2, "obase", {}, true, {fill_at(0_B, 16_KiB, 11)}));
-    build(storage, sm_image(Format::qcow2, "oleaf", "obase", false, {fill_at(8_KiB, 16_KiB, 12)}));
-    build(storage, sm_image(Format::qcow2, "otrash", "obase", true, {fill_at(8_KiB, 16_KiB, 13)}));
+    build(storage, small_image(Format::qcow2, "obase", {}, true, {fill_at(0_B, 16_KiB, 11)}));
+    build(storage, small_image(Format::qcow2, "oleaf", "obase", false, {fill_at(8_KiB, 16_KiB, 12)}));
+    build(storage, small_image(Format::qcow2, "otrash", "obase", true, {fill_at(8_KiB, 16_KiB, 13)}));
 }
 
 inline const std::string base_uuid = uuid_of("base");

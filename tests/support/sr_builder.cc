@@ -100,6 +100,24 @@ void create(MemoryStorage& storage, const ImageSpec& spec) {
 
 } // namespace
 
+Fill fill_at(Bytes begin, Bytes length, std::uint32_t seed) {
+    return {ByteRange::at(begin, length), seed};
+}
+
+ImageSpec small_image(Format format, std::string name, std::optional<std::string> parent, bool hidden,
+                      std::vector<Fill> fills, Bytes size) {
+    ImageSpec spec;
+    spec.name = std::move(name);
+    spec.format = format;
+    spec.parent = std::move(parent);
+    spec.hidden = hidden;
+    spec.size = size;
+    spec.fills = std::move(fills);
+    spec.cluster_bits = 12;
+    spec.block_size = 64_KiB;
+    return spec;
+}
+
 std::string uuid_of(const std::string& name) {
     std::string digits;
     for (const char c : name) {

@@ -32,6 +32,11 @@ struct ImageSpec {
     Bytes block_size = 2_MiB;   ///< VHD
 };
 
+Fill fill_at(Bytes begin, Bytes length, std::uint32_t seed);
+/// With small blocks or clusters: many places in few bytes, for tests that go through every change.
+ImageSpec small_image(Format format, std::string name, std::optional<std::string> parent, bool hidden,
+                      std::vector<Fill> fills, Bytes size = 256_KiB);
+
 std::string uuid_of(const std::string& name);
 std::string file_of(const ImageSpec& image);
 
