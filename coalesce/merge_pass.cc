@@ -57,7 +57,7 @@ struct Batch {
             writes.push_back({run.guest, GuestWrite::Source::zeros});
             return;
         case Content::data:
-            writes.push_back({run.guest, GuestWrite::Source::device, &run.layer->device(), run.run.host});
+            writes.push_back({run.guest, GuestWrite::Source::device, &run.layer->data_device(), run.run.host});
             break;
         case Content::compressed:
             buffers.emplace_back(run.guest.length().count());

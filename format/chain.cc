@@ -76,7 +76,7 @@ void read_run(const ChainRun& run, std::span<std::byte> buffer) {
         std::ranges::fill(buffer, std::byte{0});
         break;
     case Content::data:
-        run.layer->device().read_padded(run.run.host, buffer);
+        run.layer->data_device().read_padded(run.run.host, buffer);
         break;
     case Content::compressed:
         run.layer->read_compressed(run.run, run.guest, buffer);

@@ -34,6 +34,12 @@ std::optional<Format> format_of_name(std::string_view file_name) {
     return std::nullopt;
 }
 
+const BlockDevice& Image::data_device() const {
+    if (data_file_) return *data_file_;
+    if (const auto file = data_file()) throw Unsupported{name(), "its data file '" + *file + "' is not open"};
+    return *device_;
+}
+
 void Image::read_compressed(const MapRun&, ByteRange, std::span<std::byte>) const {
     throw std::logic_error{"this format has no compressed runs"};
 }

@@ -24,14 +24,14 @@ std::string_view to_string(Format format);
 /// What a layer says about a stretch of the guest's disk. "Unallocated" (look in the parent) has no runs.
 enum class Content : std::uint8_t {
     zero,       ///< reads as zeros whatever the parent holds
-    data,       ///< stands plainly in the device
+    data,       ///< stands plainly in the data device, which nearly always is the image's own
     compressed, ///< stands compressed in the device
 };
 
 struct MapRun {
     ByteRange guest;
     Content content;
-    Bytes host; ///< data: device offset of guest.begin. What lies behind the end of the device reads as zeros
+    Bytes host; ///< data: offset of guest.begin in the data device. What lies behind its end reads as zeros
     std::uint64_t descriptor = 0; ///< compressed: the format's own description of the whole unit that holds `guest`
 
     bool operator==(const MapRun&) const = default;
@@ -75,6 +75,9 @@ public:
     /// continue each other in guest and host are one run. Throws CorruptImage where the tables point at impossible
     /// places.
     virtual std::vector<MapRun> map(ByteRange window) const = 0;
+    /// The file in which this layer's data stands instead of in its own (QCOW2 "external data file"), as stored and not
+    /// looked up; nullopt for nearly every image. Such an image is read, and takes no part in a merge.
+    virtual std::optional<std::string> data_file() const { return std::nullopt; }
     /// Guest bytes of `part`, which lies inside one compressed run of map(). Throws CorruptImage where the stream is
     /// bad.
     virtual void read_compressed(const MapRun& run, ByteRange part, std::span<std::byte> buffer) const;
@@ -101,11 +104,17 @@ public:
     BlockDevice& device() { return *device_; }
     const std::string& name() const { return device_->name(); }
 
+    /// Where the data runs of map() stand. Throws Unsupported where that is a data file which nobody has attached.
+    const BlockDevice& data_device() const;
+    /// The file that data_file() names, open for reading.
+    void attach_data_file(std::unique_ptr<BlockDevice> file) { data_file_ = std::move(file); }
+
 protected:
     explicit Image(std::unique_ptr<BlockDevice> device) : device_{std::move(device)} {}
 
 private:
     std::unique_ptr<BlockDevice> device_;
+    std::unique_ptr<BlockDevice> data_file_;
 };
 
 /// Opens by the format that the name or the child says; content is never guessed. Throws CorruptImage or Unsupported

@@ -101,7 +101,35 @@ private:
             return false;
         }
         compare_uuid();
-        return true;
+        return open_data_file();
+    }
+
+    /// False where the image has a data file that cannot be read.
+    bool open_data_file() {
+        const ChainLayer& layer = chain_.layers.back();
+        const auto stored = layer.image->data_file();
+        if (!stored) return true;
+        const auto problem = [&](ChainProblemKind kind, std::string text) {
+            fail(kind, std::move(text));
+            return false;
+        };
+        const auto file = root_.resolve_data_file(*stored, layer.file);
+        if (!file)
+            return problem(ChainProblemKind::data_file_leads_out,
+                           "its data file '" + *stored + "' is not a file beside it, and is not opened");
+        try {
+            auto device = root_.open(*file);
+            if (device->identity().same_object(layer.image->device().identity()))
+                return problem(ChainProblemKind::data_file_unusable, "names itself as its data file");
+            layer.image->attach_data_file(std::move(device));
+            return true;
+        } catch (const NotFound&) {
+            return problem(ChainProblemKind::data_file_missing, "its data file '" + *file + "' does not exist");
+        } catch (const Refused& error) {
+            return problem(ChainProblemKind::data_file_leads_out, error.what());
+        } catch (const Error& error) {
+            return problem(ChainProblemKind::data_file_unusable, error.what());
+        }
     }
 
     void compare_uuid() {
@@ -189,6 +217,12 @@ ProblemNames names_of(ChainProblemKind kind) {
         return {"chain-cycle", "chain-cycle"};
     case ChainProblemKind::chain_too_long:
         return {"chain-too-long", "unsupported-feature"};
+    case ChainProblemKind::data_file_missing:
+        return {"data-file-missing", "unsupported-feature"};
+    case ChainProblemKind::data_file_leads_out:
+        return {"data-file-outside", "unsupported-feature"};
+    case ChainProblemKind::data_file_unusable:
+        return {"data-file-unusable", "unsupported-feature"};
     }
     return {"", ""};
 }
@@ -283,6 +317,14 @@ std::optional<std::string> ChainRoot::resolve(std::string_view stored, std::stri
     for (const std::string& component : reached)
         result += (result.empty() ? "" : "/") + component;
     return result;
+}
+
+std::optional<std::string> ChainRoot::resolve_data_file(std::string_view stored, std::string_view image) const {
+    const std::string directory = parent_directory(image);
+    const std::string root = path_ == "/" ? "" : path_;
+    const auto name = name_inside_sr(stored, directory.empty() ? root : root + '/' + directory);
+    if (!name) return std::nullopt;
+    return directory.empty() ? *name : directory + '/' + *name;
 }
 
 OpenChain open_chain(const ChainRoot& root, const std::string& file, Format format) {

@@ -28,12 +28,15 @@ enum class ChainProblemKind {
     parent_format_unknown,
     chain_cycle,
     chain_too_long,
+    data_file_missing,   ///< the file that holds an image's data is not there
+    data_file_leads_out, ///< as parent_leads_out
+    data_file_unusable,  ///< as parent_unusable, or the image itself
 };
 
-/// Why a chain ends before its root.
+/// Why a chain ends before its root, or cannot be read.
 struct ChainProblem {
     ChainProblemKind kind = ChainProblemKind::none;
-    std::string file; ///< the image whose parent it is, or that cannot be opened; below the root
+    std::string file; ///< the image whose parent or data file it is, or that cannot be opened; below the root
     std::string text;
 };
 
@@ -70,6 +73,8 @@ public:
     std::unique_ptr<BlockDevice> open(const std::string& file) const;
     /// What the name `stored` in the image `child` means. nullopt where it leads out of the root.
     std::optional<std::string> resolve(std::string_view stored, std::string_view child) const;
+    /// The same for a data file, which lies beside its image: what name_inside_sr() accepts, and no other directory.
+    std::optional<std::string> resolve_data_file(std::string_view stored, std::string_view image) const;
 
 private:
     std::string path_;

@@ -49,6 +49,9 @@ void require_complete(const OpenChain& chain) {
     case ChainProblemKind::parent_elsewhere:
     case ChainProblemKind::parent_format_unknown:
     case ChainProblemKind::chain_too_long:
+    case ChainProblemKind::data_file_missing:
+    case ChainProblemKind::data_file_leads_out:
+    case ChainProblemKind::data_file_unusable:
         fail(ExitStatus::damage_found, "unsupported-feature", file + ": " + text, file);
     }
 }

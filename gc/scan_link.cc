@@ -39,6 +39,8 @@ public:
         drop_second_of_pairs();
         mark_cycles();
         suspect_parents();
+        for (const ScannedImage& image : images_)
+            if (image.data_file) quarantine_data_file(image.node.uuid, *image.data_file);
         return std::move(result_);
     }
 
@@ -201,6 +203,34 @@ private:
             suspects.erase(node.uuid);
             node.suspected_parents.assign(suspects.begin(), suspects.end());
         }
+    }
+
+    /// An image with a data file is shown, and nothing is done near it. Neither may its data file change: where that is
+    /// an image of the SR, a merge into it would.
+    void quarantine_data_file(const std::string& uuid, const std::string& stored) {
+        TreeNode& node = *result_.tree.find(uuid);
+        const auto inside = name_inside_sr(stored, options_.directory);
+        std::set<std::string> suspects{node.suspected_parents.begin(), node.suspected_parents.end()};
+        if (!inside) {
+            mark(node, NodeState::damaged, "image-damaged",
+                 "names " + quoted(stored) + " as its data file, which leads out of the SR");
+            suspects.merge(mentioned_uuids(std::as_bytes(std::span{stored}), uuids_));
+        } else {
+            mark(node, NodeState::damaged, "unsupported-feature",
+                 "its data stands in another file, " + quoted(*inside) +
+                     (storage_.exists(*inside) ? "" : ", which is not in the SR"));
+            if (const auto place = by_file_.find(*inside); place != by_file_.end())
+                suspects.insert(place->second->node.uuid);
+            if (is_link(*inside)) result_.tree.complete = false; // it may lead to any image
+        }
+        suspects.erase(uuid);
+        node.suspected_parents.assign(suspects.begin(), suspects.end());
+    }
+
+    bool is_link(const std::string& name) const {
+        const auto entries = storage_.list();
+        const auto entry = std::ranges::find(entries, name, &StorageEntry::name);
+        return entry != entries.end() && entry->kind == StorageEntry::Kind::symbolic_link;
     }
 
     /// What has no other child may have had the one that cannot be read any more.

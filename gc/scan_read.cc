@@ -91,6 +91,7 @@ private:
             node.virtual_size = image->virtual_size();
             result.vhd_uuid = image->vhd_uuid();
             result.parent = image->parent();
+            result.data_file = image->data_file();
             result.header_read = true;
             node.allocated_size = allocated_size(*image, node);
         } catch (const std::exception& failure) {

@@ -24,6 +24,7 @@ struct ScannedImage {
     TreeNode node; ///< without parent
     std::optional<ParentReference> parent;
     std::optional<Uuid> vhd_uuid;
+    std::optional<std::string> data_file; ///< as stored, of an image whose data stands in another file
     bool vanished = false;
     bool header_read = false; ///< it tells whether there is a parent, and which
     /// Of a damaged one whose header does not tell: what else was found.

@@ -1,6 +1,7 @@
 #include "format/qcow2/check.h"
 
 #include "format/base/error.h"
+#include "format/qcow2/data_file_check.h"
 #include "format/qcow2/metadata_walk.h"
 #include "format/qcow2/parent_reference.h"
 #include "format/qcow2/refcounts.h"
@@ -135,6 +136,8 @@ std::optional<Refusal> refusal(const Header& header, Findings& findings) {
         refuse("unsupported-feature", false, "parent-format-unknown",
                "the format of the parent is none of ours: " + *header.backing_format());
     }
+    if (header.data_file)
+        refuse("unsupported-feature", true, "data-file", "guest data stands in another file: " + *header.data_file);
     if (header.nb_snapshots != 0)
         refuse("unsupported-feature", true, "internal-snapshots",
                std::to_string(header.nb_snapshots) + " internal snapshots share clusters with the disk");
@@ -172,6 +175,7 @@ CheckReport check_layer(const Layer& layer, CheckDepth depth) {
     Findings findings;
     const auto refused = refusal(layer.header(), findings);
     check_counts(layer, findings, depth);
+    check_data_places(layer, findings);
     CheckReport report;
     if (refused) {
         report.verdict = Verdict::unsupported;

@@ -11,6 +11,7 @@ namespace {
 constexpr Bytes first_read = 4_KiB; // holds the header of almost every image, whatever its cluster size
 constexpr std::uint32_t longest_name = 1023;
 constexpr std::size_t longest_format_name = 15;
+constexpr std::size_t longest_path = 4095; // what any call of the kernel takes
 constexpr Bytes largest_refcount_table = 8_MiB;
 constexpr std::uint32_t most_snapshots = 65536;
 constexpr std::uint32_t most_bitmaps = 65535;
@@ -60,6 +61,7 @@ public:
         check_tables();
         read_name();
         read_extensions();
+        read_data_file();
         check_bitmaps();
         return std::move(header_);
     }
@@ -121,9 +123,8 @@ private:
         if (crypt_method_ == 1) unsupported("encrypted (AES)");
         if (crypt_method_ == 2) unsupported("encrypted (LUKS)");
         if (crypt_method_ != 0) unsupported("unknown encryption method " + std::to_string(crypt_method_));
-        if ((header_.incompatible_features & disk::incompatible_data_file) != 0)
-            unsupported("guest data lies in an external data file");
-        if ((header_.autoclear_features & disk::autoclear_raw_data_file) != 0)
+        if ((header_.incompatible_features & disk::incompatible_data_file) == 0 &&
+            (header_.autoclear_features & disk::autoclear_raw_data_file) != 0)
             corrupt(88, "the raw external data bit only together with an external data file");
         const bool other_compression = (header_.incompatible_features & disk::incompatible_compression) != 0;
         if (header_.compression_type > 1)
@@ -210,6 +211,20 @@ private:
         if (same != nullptr && same->data != extension.data)
             corrupt(offset, "no two header extensions of type " + hex(extension.type) + " that disagree");
         header_.extensions.push_back(std::move(extension));
+    }
+
+    void read_data_file() {
+        // Without the bit the extension is a leftover and says nothing that has to be true.
+        if ((header_.incompatible_features & disk::incompatible_data_file) == 0) return;
+        const Extension* extension = header_.extension(disk::extension_data_file);
+        if (extension == nullptr || extension->data.empty())
+            unsupported("guest data lies in an external data file whose name is not recorded");
+        std::string name(extension->data.size(), '\0');
+        std::memcpy(name.data(), extension->data.data(), extension->data.size());
+        const std::uint64_t at = extension->offset.count();
+        if (name.size() > longest_path) corrupt(at, "a name of the data file of at most 4095 bytes");
+        if (name.find('\0') != std::string::npos) corrupt(at, "a name of the data file without NUL");
+        header_.data_file = std::move(name);
     }
 
     void check_bitmaps() const {

@@ -40,6 +40,7 @@ struct Header {
     std::uint8_t compression_type = 0;       ///< 0 deflate, 1 zstd
     Bytes backing_file_offset;               ///< 0 for none; it bounds the extensions even where the name is empty
     std::optional<std::string> backing_file; ///< nullopt for none, also for an empty name
+    std::optional<std::string> data_file;    ///< where guest data stands instead of this file; nullopt: here
     std::vector<Extension> extensions;       ///< in file order, without the end mark
     Bytes extensions_end;                    ///< behind the end mark, or where the area ends without one
 

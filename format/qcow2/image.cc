@@ -69,6 +69,7 @@ public:
     Bytes virtual_size() const override { return header().virtual_size(); }
     bool hidden() const override { return header().hidden(); }
     std::optional<ParentReference> parent() const override { return parent_; }
+    std::optional<std::string> data_file() const override { return header().data_file; }
 
     std::optional<Bytes> next_mapped(Bytes from) const override;
     std::vector<MapRun> map(ByteRange window) const override;
@@ -81,6 +82,7 @@ public:
     TargetShape target_shape() const override;
 
     HeaderEdit relinked(const std::optional<NewParent>& parent) const override {
+        if (header().data_file) throw Unsupported{name(), "its data stands in another file"};
         return relink_edit(device(), header(), parent);
     }
     HeaderEdit with_hidden(bool hidden) const override { return hidden_edit(device(), header(), hidden); }
@@ -163,9 +165,9 @@ void Qcow2Image::map_table(std::vector<MapRun>& runs, Bytes table_offset, Bytes 
         const std::uint64_t word = table[rules_.extended ? 2 * index : index];
         if (word == 0 && !rules_.extended) continue;
         const L2Entry entry = decode(table, index);
-        if (entry.defect)
+        if (const auto defect = entry.defect ? entry.defect : place_defect(entry, start, rules_))
             throw CorruptImage{name(), table_offset + Bytes{index * header().l2_entry_size()},
-                               std::string{entry.defect->expectation}};
+                               std::string{defect->expectation}};
         append_entry(runs, entry, word, start, window, rules_);
     }
 }

@@ -15,6 +15,8 @@ constexpr L2Defect allocated_and_zero{"subcluster-allocated-and-zero", "subclust
 constexpr L2Defect allocated_nowhere{"subcluster-without-host", "a host cluster for the allocated subclusters"};
 constexpr L2Defect compressed_copied{"compressed-copied-flag", "no COPIED flag on a compressed cluster"};
 constexpr L2Defect compressed_bitmap{"compressed-with-subclusters", "no subcluster bits on a compressed cluster"};
+constexpr L2Defect compressed_beside_data{"compressed-with-data-file", "no compressed cluster beside a data file"};
+constexpr L2Defect misplaced{"data-file-place", "a place in the data file that is the guest's own"};
 constexpr L2Defect compressed_place{"compressed-past-end", "compressed data behind the header and inside the file"};
 
 L2Entry decode_compressed(std::uint64_t word, std::uint64_t bitmap, const L2Rules& rules) {
@@ -25,9 +27,11 @@ L2Entry decode_compressed(std::uint64_t word, std::uint64_t bitmap, const L2Rule
     const std::uint64_t more_sectors = (word & (disk::compressed_flag - 1)) >> offset_bits;
     entry.host = Bytes{offset};
     entry.stream_length = Bytes{(more_sectors + 1) * sector_size.count() - offset % sector_size.count()};
-    entry.counts = offset >= rules.cluster_size().count() && (offset >> 56) == 0 &&
+    entry.counts = !rules.data_file && offset >= rules.cluster_size().count() && (offset >> 56) == 0 &&
                    entry.host + entry.stream_length <= rules.limit;
-    if (!entry.counts)
+    if (rules.data_file)
+        entry.defect = compressed_beside_data;
+    else if (!entry.counts)
         entry.defect = compressed_place;
     else if ((word & disk::copied_flag) != 0)
         entry.defect = compressed_copied;
@@ -36,15 +40,20 @@ L2Entry decode_compressed(std::uint64_t word, std::uint64_t bitmap, const L2Rule
     return entry;
 }
 
+/// Offset 0 is a place too where host clusters stand in another file; bit 63 says so.
+bool has_host(const L2Entry& entry, const L2Rules& rules) {
+    return entry.host != 0_B || (rules.data_file && entry.copied);
+}
+
 std::optional<L2Defect> defect_of(std::uint64_t word, const L2Entry& entry, const L2Rules& rules) {
     if ((word & disk::l2_reserved) != 0) return reserved_bits;
     if (!is_aligned(entry.host, rules.cluster_size())) return unaligned;
-    if (entry.host != 0_B && !entry.counts) return past_end;
-    if (entry.copied && entry.host == 0_B) return stray_copied;
+    if (entry.host != 0_B && !entry.counts && !rules.data_file) return past_end;
+    if (entry.copied && !has_host(entry, rules)) return stray_copied;
     if ((word & disk::zero_flag) != 0 && rules.version < 3) return zero_in_version2;
     if ((word & disk::zero_flag) != 0 && rules.extended) return zero_in_extended;
     if ((entry.data_units & entry.zero_units) != 0) return allocated_and_zero;
-    if (entry.data_units != 0 && entry.host == 0_B) return allocated_nowhere;
+    if (entry.data_units != 0 && !has_host(entry, rules)) return allocated_nowhere;
     return std::nullopt;
 }
 
@@ -55,18 +64,26 @@ L2Entry decode_l2_entry(std::uint64_t word, std::uint64_t bitmap, const L2Rules&
     L2Entry entry;
     entry.host = Bytes{word & disk::offset_mask};
     entry.copied = (word & disk::copied_flag) != 0;
-    entry.counts = entry.host != 0_B && is_aligned(entry.host, rules.cluster_size()) &&
+    entry.counts = !rules.data_file && entry.host != 0_B && is_aligned(entry.host, rules.cluster_size()) &&
                    entry.host + rules.cluster_size() <= rules.limit;
     if (rules.extended) {
         entry.data_units = static_cast<std::uint32_t>(bitmap);
         entry.zero_units = static_cast<std::uint32_t>(bitmap >> 32);
     } else if ((word & disk::zero_flag) != 0) {
         entry.zero_units = 1;
-    } else if (entry.host != 0_B) {
+    } else if (has_host(entry, rules)) {
         entry.data_units = 1;
     }
     entry.defect = defect_of(word, entry, rules);
     return entry;
+}
+
+std::optional<L2Defect> place_defect(const L2Entry& entry, Bytes guest, const L2Rules& rules) {
+    if (!rules.data_file || entry.compressed || !has_host(entry, rules)) return std::nullopt;
+    // A plain zero entry names no place; QEMU 7.2 does not mind bit 63 in it.
+    if (!rules.extended && entry.host == 0_B && entry.zero_units != 0) return std::nullopt;
+    if (entry.host != guest) return misplaced;
+    return std::nullopt;
 }
 
 Bytes allocated_by(std::uint64_t word, std::uint64_t bitmap, const L2Rules& rules) {

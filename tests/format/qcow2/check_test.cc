@@ -30,8 +30,7 @@ Expected expected_of(const json::value& stored, const json::value& node) {
     if (verdict == "leaks") return {Verdict::leaks, true, true};
     const bool defined = !member(stored, "content_defined").is_null();
     if (verdict == "corrupt") return {Verdict::corrupt, defined ? std::optional{true} : std::nullopt, false};
-    // That the data stands in another file makes it unreadable for us.
-    return {Verdict::unsupported, scope != "open" && !name.starts_with("data-file"), false};
+    return {Verdict::unsupported, scope != "open", false};
 }
 
 std::string findings_of(const CheckReport& report) {

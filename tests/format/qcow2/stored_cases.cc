@@ -56,6 +56,9 @@ OpenChain::OpenChain(const std::filesystem::path& directory, std::string file) {
     std::optional<Format> format = format_of_name(file);
     for (;;) {
         images_.push_back(open_image(open_device(directory / file), format.value_or(Format::raw)));
+        if (const auto data_file = images_.back()->data_file())
+            images_.back()->attach_data_file(
+                open_device(directory / name_inside_sr(*data_file, directory.string()).value()));
         const auto parent = images_.back()->parent();
         if (!parent) return;
         const auto name = name_inside_sr(parent->names.front(), directory.string());
