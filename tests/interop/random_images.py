@@ -46,11 +46,12 @@ def case(seed, scratch):
     directory = os.path.join(scratch, "sr")
     os.mkdir(directory)
     maker = Maker(directory, rng)
+    maker.data_files = 0.15
     chain = random_chain(rng)
     for image in chain:
         maker.make(image)
     maker.finish()
-    counts = {"images": len(chain)}
+    counts = {"images": len(chain), "data files": sum(image.data_file is not None for image in chain)}
     for image in chain:
         expected = chain_reader.sha256(directory, image.name)
         for oracle, hash_of_it in oracles.foreign_hashes(directory, image, scratch):
@@ -75,7 +76,10 @@ def check_all(directory, chain):
     for image in chain:
         entry = verdicts.get(image.name)
         if not entry or entry["verdict"] != "ok" or not entry["readable"]:
-            if entry and "snapshot" in image.traits and entry["readable"] and entry["verdict"] == "unsupported":
+            if entry and "data file" in image.traits and {finding["code"] for finding in entry["findings"]} - {
+                    "data-file", "parent-format"}:
+                raise oracles.Failure(f"check of a sound image with a data file: {entry}: {image}")
+            if entry and image.traits & {"snapshot", "data file"} and entry["readable"] and entry["verdict"] == "unsupported":
                 continue
             raise oracles.Failure(f"check of a sound image: {entry}: {image}")
 

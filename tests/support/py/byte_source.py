@@ -35,3 +35,19 @@ class ByteSource:
         if offset < 0 or offset + length > self.size:
             raise BadImage(f"{self.path}: {what} at {offset}+{length} is behind the end of the file ({self.size})")
         return self.read(offset, length)
+
+
+class Layer:
+    """What the readers of all formats share: where the data stands that runs() point at."""
+
+    source = None
+    elsewhere = None  # a file of its own for the data
+
+    @property
+    def data_source(self):
+        return self.elsewhere or self.source
+
+    def close(self):
+        for source in (self.source, self.elsewhere):
+            if source:
+                source.close()

@@ -66,7 +66,7 @@ def open_chain(directory, file_name):
             path = parent_path(directory, path, layer.parent_names)
     except Exception:
         for layer in layers:
-            layer.source.close()
+            layer.close()
         raise
 
 
@@ -105,7 +105,7 @@ class Chain:
 
     def close(self):
         for layer in self.layers:
-            layer.source.close()
+            layer.close()
 
     def pieces(self):
         """(guest offset, bytes) of all that is mapped as data, ascending, at most 1 MiB each."""
@@ -119,7 +119,7 @@ class Chain:
                 continue
             for position in range(begin, end, 1 << 20):
                 length = min(1 << 20, end - position)
-                yield position, layer.source.read(payload + position - begin, length)
+                yield position, layer.data_source.read(payload + position - begin, length)
 
     def sha256(self):
         digest, position = hashlib.sha256(), 0

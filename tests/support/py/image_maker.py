@@ -24,6 +24,7 @@ class Image:
     unit: int = 0  # cluster or block
     traits: set = field(default_factory=set)  # what a tool may not be able to do with it
     vhd_uuid: bytes | None = None
+    data_file: str | None = None  # QCOW2: beside the image
 
     @property
     def uuid(self):
@@ -78,6 +79,7 @@ class Maker:
         self.directory, self.rng = directory, rng
         self.batch = qemu_maker.Batch(directory, rng)
         self.snapshots = True  # whether some QCOW2 images get an internal snapshot
+        self.data_files = 0.0  # share of QCOW2 images whose data stands in another file
         self.pending = []
 
     def path(self, image):
@@ -131,6 +133,9 @@ class Maker:
         version2 = rng.random() < 0.15
         compressed = rng.random() < 0.25
         narrow = False
+        if self.data_files and rng.random() < self.data_files:
+            version2 = compressed = False
+            options += self._data_file_options(image)
         if version2:
             options.append("compat=0.10")
         else:
@@ -144,7 +149,7 @@ class Maker:
                 options.append("extended_l2=on")
             if compressed and rng.random() < 0.4:
                 options.append("compression_type=zstd")
-            if not image.parent and not compressed and image.size <= 16 * MIB and rng.random() < 0.08:
+            if not image.parent and not compressed and not image.data_file and image.size <= 16 * MIB and rng.random() < 0.08:
                 options.append("preallocation=" + rng.choice(["metadata", "falloc"]))
         grows = rng.random() < 0.1 and image.size > 2 * SECTOR
         first_size = rng.randrange(1, image.size // SECTOR) * SECTOR if grows and not version2 else image.size
@@ -152,14 +157,20 @@ class Maker:
         qemu_maker.create(self.path(image), first_size, options=options, parent=parent.name if parent else None,
                           parent_format=DRIVERS[parent.format] if parent else None)
         self._queue_content(image, first_size, compressed)
-        snapshot = self.snapshots and not narrow and rng.random() < 0.02
+        snapshot = self.snapshots and not narrow and not image.data_file and rng.random() < 0.02
         if snapshot:
             image.traits.add("snapshot")
         self.pending.append((image, snapshot))
 
+    def _data_file_options(self, image):
+        image.data_file = image.uuid + self.rng.choice([".data", ".img", "-ext"])
+        image.traits.add("data file")
+        raw = not image.parent and self.rng.random() < 0.4
+        return [f"data_file={image.data_file}"] + (["data_file_raw=on"] if raw else [])
+
     def _queue_content(self, image, size, compressed):
         rng, batch = self.rng, self.batch
-        batch.open(self.path(image))
+        batch.open(self.path(image), image.data_file and os.path.join(self.directory, image.data_file))
         if compressed:
             self._queue_compressed(image, size)
         for step in range(2 if size < image.size else 1):

@@ -60,7 +60,8 @@ def coppice_output_sha256(path, scratch):
 
 def qemu_sha256(directory, image, scratch):
     output = os.path.join(scratch, "qemu.raw")
-    qemu_maker.convert([(os.path.join(directory, layer.name), DRIVERS[layer.format]) for layer in image.chain()], output)
+    qemu_maker.convert([(os.path.join(directory, layer.name), DRIVERS[layer.format],
+                         layer.data_file and os.path.join(directory, layer.data_file)) for layer in image.chain()], output)
     try:
         return file_sha256(output)
     finally:

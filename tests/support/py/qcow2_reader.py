@@ -1,22 +1,26 @@
 """QCOW2 version 2 and 3, active state, read from the layout alone, for use as an oracle.
 
-Knows every cluster size, extended L2 entries, zero flags and compressed clusters (deflate; zstd through libzstd).
+Knows every cluster size, extended L2 entries, zero flags, compressed clusters (deflate; zstd through libzstd) and data files
+beside the image.
 """
 
 import array
 import ctypes
 import ctypes.util
+import os
 import struct
 import sys
 import zlib
 
-from byte_source import SECTOR, BadImage, ByteSource
+from byte_source import SECTOR, BadImage, ByteSource, Layer
 
 OFFSET_MASK = 0x00FFFFFFFFFFFE00
 COMPRESSED = 1 << 62
 HIDDEN_EXTENSION = 0x76617465
 BACKING_FORMAT_EXTENSION = 0xE2792ACA
-INCOMPATIBLE_DIRTY, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_COMPRESSION, INCOMPATIBLE_EXTENDED_L2 = 1, 2, 8, 16
+DATA_FILE_EXTENSION = 0x44415441
+INCOMPATIBLE_DIRTY, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_COMPRESSION, INCOMPATIBLE_EXTENDED_L2 = 1, 2, 4, 8, 16
+COPIED = 1 << 63
 
 
 def inflate_deflate(stream, size):
@@ -70,7 +74,7 @@ def inflate_zstd(stream, size):
     return output.raw
 
 
-class Qcow2Layer:
+class Qcow2Layer(Layer):
     format = "qcow2"
     parent_uuid = None
     uuid = None
@@ -92,7 +96,7 @@ class Qcow2Layer:
             self.incompatible, = struct.unpack_from(">Q", head, 72)
             header_length, = struct.unpack_from(">I", head, 100)
             self.compression = head[104] if header_length > 104 else 0
-        if self.incompatible & ~0x1B or header_length > self.cluster:
+        if self.incompatible & ~0x1F or header_length > self.cluster:
             raise BadImage(f"{path}: incompatible features {self.incompatible:#x}")
         if bool(self.incompatible & INCOMPATIBLE_COMPRESSION) != (self.compression != 0) or self.compression > 1:
             raise BadImage(f"{path}: compression type {self.compression}")
@@ -102,9 +106,13 @@ class Qcow2Layer:
         self._read_extensions(header_length, name_offset, name_size)
         self._read_l1()
         self._tables = {}
+        if self.incompatible & INCOMPATIBLE_DATA_FILE:
+            if not self.data_file or "/" in self.data_file:
+                raise BadImage(f"{path}: data file {self.data_file}")
+            self.elsewhere = ByteSource(os.path.join(os.path.dirname(path), self.data_file))
 
     def _read_extensions(self, position, name_offset, name_size):
-        self.hidden, self.parent_format, self.hidden_place = False, None, None
+        self.hidden, self.parent_format, self.hidden_place, self.data_file = False, None, None, None
         first = self.source.read(0, self.cluster)
         end = name_offset if name_offset else self.cluster
         while position + 8 <= end:
@@ -119,6 +127,8 @@ class Qcow2Layer:
                 self.hidden_place = position + 8
             elif kind == BACKING_FORMAT_EXTENSION:
                 self.parent_format = data.decode("ascii", "replace")
+            elif kind == DATA_FILE_EXTENSION:
+                self.data_file = data.decode("utf-8", "surrogateescape")
             position += 8 + (length + 7) // 8 * 8
         self.parent_names = ()
         if name_offset and name_size:
@@ -176,23 +186,30 @@ class Qcow2Layer:
 
     def _cluster_runs(self, guest, entry, subclusters):
         if entry & COMPRESSED:
+            if self.elsewhere:
+                raise BadImage(f"{self.source.path}: a compressed cluster beside a data file")
             yield (guest, guest + self.cluster, "compressed", (entry, guest))
             return
         host = entry & OFFSET_MASK
         if host % self.cluster:
             raise BadImage(f"{self.source.path}: cluster at {host}")
+        placed = bool(host)
+        if self.elsewhere:
+            placed = bool(host or entry & COPIED)  # offset 0 is a place in a file of its own
+            if placed and host != guest:
+                raise BadImage(f"{self.source.path}: guest cluster {guest} at {host} of the data file")
         if subclusters is None:
             if entry & 1:
                 if self.version == 2:
                     raise BadImage(f"{self.source.path}: zero flag in version 2")
                 yield (guest, guest + self.cluster, "zero", None)
-            elif host:
+            elif placed:
                 yield (guest, guest + self.cluster, "data", host)
             return
         step = self.cluster // 32
         for i in range(32):
             data, zero = subclusters >> i & 1, subclusters >> (32 + i) & 1
-            if data and (zero or not host):
+            if data and (zero or not placed):
                 raise BadImage(f"{self.source.path}: subcluster both data and zero, or without a cluster")
             place = guest + i * step
             if zero:

@@ -12,21 +12,21 @@ class ToolFailed(Exception):
     pass
 
 
-def run(*argv, text_in=None, ok=(0,)):
-    done = subprocess.run(argv, input=text_in, capture_output=True, text=True, timeout=120)
+def run(*argv, text_in=None, ok=(0,), directory=None):
+    done = subprocess.run(argv, input=text_in, capture_output=True, text=True, timeout=120, cwd=directory)
     if done.returncode not in ok:
         raise ToolFailed(f"{' '.join(argv)}: status {done.returncode}: {done.stderr.strip()} {done.stdout.strip()[-300:]}")
     return done
 
 
 def create(path, size, *, options=(), parent=None, parent_format=None):
-    """`parent` is stored as given and is not opened."""
+    """`parent` is stored as given and is not opened; a data file is made, and looked for in the image's directory."""
     argv = ["qemu-img", "create", "-q", "-f", "qcow2"]
     if options:
         argv += ["-o", ",".join(options)]
     if parent:
         argv += ["-u", "-b", parent, "-F", parent_format]
-    run(*argv, path, str(size))
+    run(*argv, os.path.basename(path), str(size), directory=os.path.dirname(path) or None)
 
 
 class Batch:
@@ -45,8 +45,9 @@ class Batch:
                 self.patterns.append(path)
         return self.patterns
 
-    def open(self, path):
-        self.lines.append(f"open -o driver=qcow2,discard=unmap {path}")
+    def open(self, path, data_file=None):
+        data = f",data-file.driver=file,data-file.filename={data_file}" if data_file else ""
+        self.lines.append(f"open -o driver=qcow2,discard=unmap{data} {path}")
 
     def close(self):
         self.lines.append("close")
@@ -110,11 +111,13 @@ def rebase(path, parent, parent_format):
 
 
 def node(layers):
-    """A block node description of a chain, newest first, as (path, driver): stored names are not followed."""
+    """A block node description of a chain, newest first, as (path, driver[, data file]): stored names are not followed."""
     below = None
-    for path, driver in reversed(layers):
+    for path, driver, *data_file in reversed(layers):
         below = {"driver": driver, "file": {"driver": "file", "filename": path}} | (
             {"backing": below} if driver == "qcow2" else {})
+        if data_file and data_file[0]:
+            below["data-file"] = {"driver": "file", "filename": data_file[0]}
     return "json:" + json.dumps(below)
 
 

@@ -2,10 +2,10 @@
 
 import os
 
-from byte_source import SECTOR, ByteSource
+from byte_source import SECTOR, ByteSource, Layer
 
 
-class RawLayer:
+class RawLayer(Layer):
     format = "raw"
     hidden = False
     parent_names = ()

@@ -48,7 +48,7 @@ class SrState:
             path = os.path.join(directory, name)
             layer = chain_reader.open_layer(path)
             parent = self._parent(name, layer)
-            layer.source.close()
+            layer.close()
             status = os.stat(path)
             uuid = (match[1] or "") + match[2]
             if uuid in self.nodes:
@@ -94,7 +94,7 @@ class SrState:
         try:
             return [(run[0], run[1]) for run in layer.runs(0, layer.size)]
         finally:
-            layer.source.close()
+            layer.close()
 
 
 def require_same_disks(before, state, what):

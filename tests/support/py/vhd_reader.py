@@ -7,7 +7,7 @@ import array
 import struct
 import sys
 
-from byte_source import SECTOR, BadImage, ByteSource
+from byte_source import SECTOR, BadImage, ByteSource, Layer
 
 UNSET = 0xFFFFFFFF
 FIXED, DYNAMIC, DIFFERENCING = 2, 3, 4
@@ -53,7 +53,7 @@ def decode_locator(code, text):
     return name[2:] if name[:2] in ("c:", "C:") else name
 
 
-class VhdLayer:
+class VhdLayer(Layer):
     format = "vhd"
 
     def __init__(self, path):
