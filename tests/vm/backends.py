@@ -72,11 +72,11 @@ class UserModeLinux:
         """What has to be started, as (argument vector, inherited descriptors, CPU or None)."""
         os.symlink(UML, self.kernel)
         # The shell is the first process of a PID namespace: when it goes, all helpers of UML go. UML itself, as that first
-        # process, would hang at a panic.
-        argv = ["env", "TMPDIR=" + self._memory_directory(), "unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL", "--",
-                "sh", "-c", 'ulimit -c 0; "$0" "$@"; exit $?', self.kernel, f"mem={self.options.mem}M", "ro", "quiet", "panic=1",
-                "rootfstype=hostfs", "rootflags=/", f"init={self.directory}/init", f"uml_dir={self.directory}/", "umid=uml",
-                "con=null", f"con0=null,fd:{console}"]
+        # process, would hang at a panic. The propagation of / cannot be changed in a chroot whose root is no mount point.
+        argv = ["env", "TMPDIR=" + self._memory_directory(), "unshare", "--pid", "--fork", "--propagation", "unchanged",
+                "--mount-proc", "--kill-child=KILL", "--", "sh", "-c", 'ulimit -c 0; "$0" "$@"; exit $?',
+                self.kernel, f"mem={self.options.mem}M", "ro", "quiet", "panic=1", "rootfstype=hostfs", "rootflags=/",
+                f"init={self.directory}/init", f"uml_dir={self.directory}/", "umid=uml", "con=null", f"con0=null,fd:{console}"]
         argv += [f"ssl{i}=null,fd:{line}" for i, line in enumerate(lines)]
         argv += [f"ubd{i}c={file}" for i, file in enumerate(disks)]  # c: not locked, because two VMs may share a disk
         cpus = sorted(os.sched_getaffinity(0))
