@@ -51,7 +51,7 @@ public:
 private:
     struct LayerRun {
         GuestRun run;
-        std::size_t layer;
+        std::size_t layer = 0;
     };
     using LayerMap = std::vector<LayerRun>;
 

@@ -167,7 +167,7 @@ std::string HashSink::digest() {
     unsigned length = 0;
     if (EVP_DigestFinal_ex(context_->digest.get(), bytes.data(), &length) != 1)
         throw Error{"the cryptographic library refused to finish a hash"};
-    static constexpr char digits[] = "0123456789abcdef";
+    static constexpr std::string_view digits = "0123456789abcdef";
     std::string result;
     for (unsigned i = 0; i < length; ++i) {
         result += digits[bytes[i] >> 4];

@@ -41,6 +41,7 @@ private:
 void apply(BlockDevice& device, const HeaderEdit& edit) {
     for (const auto& phase : edit.phases) {
         std::vector<WriteRequest> requests;
+        requests.reserve(phase.size());
         for (const Overwrite& overwrite : phase)
             requests.push_back({overwrite.offset, overwrite.bytes});
         device.write(requests);

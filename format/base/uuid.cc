@@ -21,7 +21,7 @@ bool dash_at(std::size_t index) {
 } // namespace
 
 std::string Uuid::text() const {
-    static constexpr char digits[] = "0123456789abcdef";
+    static constexpr std::string_view digits = "0123456789abcdef";
     std::string result;
     result.reserve(text_length);
     for (const std::byte byte : bytes) {
