@@ -3,6 +3,8 @@
 #include "format/base/error.h"
 #include "format/base/log.h"
 #include "gc/occupancy.h"
+#include "gc/sm_flags.h"
+#include "gc/sm_gate.h"
 
 #include <array>
 #include <cerrno>
@@ -31,15 +33,6 @@ Taken take_record_lock(int fd, const std::string& name) {
     if (errno == EAGAIN || errno == EACCES) return Taken::no;
     if (errno == ENOLCK || errno == EINVAL || errno == EOPNOTSUPP) return Taken::unknown_here;
     throw SystemError::from_errno("lock", name);
-}
-
-/// Who holds a classic record lock; 0 where the kernel does not tell.
-int record_lock_holder(int fd) {
-    struct flock lock {};
-    lock.l_type = F_WRLCK;
-    lock.l_whence = SEEK_SET;
-    if (::fcntl(fd, F_OFD_GETLK, &lock) != 0 || lock.l_type == F_UNLCK) return 0;
-    return std::max(lock.l_pid, 0);
 }
 
 std::string describe_process(int pid) {
@@ -96,12 +89,13 @@ std::string describe_coppice(const std::string& content) {
 
 SrLock::SrLock(const std::string& directory, const std::string& run_dir, const std::string& key,
                const std::string& sr_uuid, const std::string& verb, const std::string& sm_locks,
-               const std::string& sm_flags) {
+               const std::string& sm_flags, std::chrono::milliseconds patience)
+    : sm_locks_{sm_locks}, sr_uuid_{sr_uuid} {
     lock_run_file(run_dir, key, verb);
     lock_directory(directory);
     if (sr_uuid.empty()) return;
-    lock_out_sm(sm_locks, sr_uuid);
-    abort_flag_ = sm_flags + "/" + sr_uuid + "/abort";
+    flags_ = sm_flags + "/" + sr_uuid;
+    if (sm_locks_.present()) lock_out_sm(patience);
 }
 
 void SrLock::lock_run_file(const std::string& run_dir, const std::string& key, const std::string& verb) {
@@ -129,21 +123,27 @@ void SrLock::lock_directory(const std::string& directory) {
     log::debug("gc", "the file system has no lock for the directory " + directory);
 }
 
-void SrLock::lock_out_sm(const std::string& sm_locks, const std::string& sr_uuid) {
-    if (!std::filesystem::is_directory(sm_locks)) return; // no sm on this host
-    const std::string directory = sm_locks + "/" + sr_uuid;
-    if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST)
-        throw SystemError::from_errno("create directory", directory);
-    const std::string path = directory + "/gc_active";
-    gc_active_ = UniqueFd{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644)};
-    if (!gc_active_) throw SystemError::from_errno("open", path);
-    if (take_record_lock(gc_active_.get(), path) == Taken::no)
-        throw Busy{sr_uuid, "sm-operation: the collector of sm works on this SR (" +
-                                describe_process(record_lock_holder(gc_active_.get())) + ")"};
+void SrLock::lock_out_sm(std::chrono::milliseconds patience) {
+    SmGate::Patience asking;
+    asking.whole = patience;
+    const SmLock sr = take_patiently(sm_locks_, sr_uuid_, "sr", asking, {});
+    if (auto lock = sm_locks_.try_take(sr_uuid_, "gc_active"))
+        gc_active_.emplace(std::move(*lock));
+    else
+        throw Busy{sr_uuid_, "sm-operation: the collector of sm works on this SR (" +
+                                 sm_locks_.holder(sr_uuid_, "gc_active") + ")"};
 }
 
 bool SrLock::abort_requested() const {
-    return !abort_flag_.empty() && ::access(abort_flag_.c_str(), F_OK) == 0;
+    return coppice::abort_requested(flags_);
+}
+
+std::optional<SmLock> SrLock::begin_work() const {
+    if (!shared_with_sm()) return std::nullopt;
+    auto lock = sm_locks_.try_take(sr_uuid_, "running");
+    if (!lock)
+        throw Busy{sr_uuid_, "sm-operation: the SR is being attached (" + sm_locks_.holder(sr_uuid_, "running") + ")"};
+    return lock;
 }
 
 } // namespace coppice

@@ -7,7 +7,10 @@
 #pragma once
 
 #include "format/base/unique_fd.h"
+#include "gc/sm_locks.h"
 
+#include <chrono>
+#include <optional>
 #include <string>
 
 namespace coppice {
@@ -15,24 +18,40 @@ namespace coppice {
 class SrLock {
 public:
     /// `key` names the lock file, `sr_uuid` is empty where the SR is no SR of sm; `verb` is told to whoever comes
-    /// second. `sm_locks` stands for /var/lock/sm in tests, `sm_flags` for /var/run/sm/ipc. Throws Busy naming the
-    /// holder (with "sm-operation" where it is sm's collector), or SystemError.
+    /// second. `sm_locks` stands for /var/lock/sm in tests, `sm_flags` for /var/run/sm/ipc; `patience` is how long to
+    /// ask for `sr`. Throws Busy naming the holder (with "sm-operation" where it is sm), or SystemError.
     SrLock(const std::string& directory, const std::string& run_dir, const std::string& key, const std::string& sr_uuid,
-           const std::string& verb, const std::string& sm_locks = "/var/lock/sm",
-           const std::string& sm_flags = "/var/run/sm/ipc");
+           const std::string& verb, const std::string& sm_locks = SmDirectories::of_this_host().locks,
+           const std::string& sm_flags = SmDirectories::of_this_host().flags,
+           std::chrono::milliseconds patience = std::chrono::minutes{1});
+
+    SrLock(const SrLock&) = delete;
+    SrLock& operator=(const SrLock&) = delete;
 
     /// sm asks its collector to stop, and waits for the lock for at most a minute: detaching the SR fails otherwise.
     bool abort_requested() const;
+    /// Where sm puts its flags; empty where the SR is no SR of sm.
+    const std::string& flags() const { return flags_; }
+    /// Whether sm knows the SR: then names and links change behind its locks only.
+    bool shared_with_sm() const { return gc_active_.has_value(); }
+    const SmLocks& sm_locks() const { return sm_locks_; }
+    const std::string& sr_uuid() const { return sr_uuid_; }
+
+    /// For one stretch of work, `running` of sm, which an SR that is being attached waits for; nullopt where there is
+    /// no sm. Does not wait: throws Busy("sm-operation").
+    std::optional<SmLock> begin_work() const;
 
 private:
     void lock_run_file(const std::string& run_dir, const std::string& key, const std::string& verb);
     void lock_directory(const std::string& directory);
-    void lock_out_sm(const std::string& sm_locks, const std::string& sr_uuid);
+    void lock_out_sm(std::chrono::milliseconds patience);
 
     UniqueFd run_file_;
     UniqueFd directory_;
-    UniqueFd gc_active_;
-    std::string abort_flag_;
+    SmLocks sm_locks_;
+    std::string sr_uuid_;
+    std::string flags_;
+    std::optional<SmLock> gc_active_;
 };
 
 } // namespace coppice
