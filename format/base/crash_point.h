@@ -1,7 +1,8 @@
-// Where a test may kill the program: right before every change of an image, of a name or of the journal.
+// Where a test may kill or stop the program: right before every change of an image, of a name or of the journal.
 //
 // Only in builds with COPPICE_FAULTS (the presets of developers and CI): with COPPICE_TEST_KILL_AFTER_CHANGES=N in the
-// environment the process sends itself SIGKILL when N changes have been made. Elsewhere this is nothing at all.
+// environment the process sends itself SIGKILL when N changes have been made; with COPPICE_TEST_STOP_AFTER_CHANGES=N it
+// sends itself SIGSTOP then, once, so that the world can be changed under it. Elsewhere this is nothing at all.
 #pragma once
 
 namespace coppice {
