@@ -18,6 +18,22 @@ std::string file_name(const std::string& uuid, Format format) {
     return uuid + std::string{extension(format)};
 }
 
+/// What somebody has done to the leaf since its data was read for the merge, or is about to do; nullopt: nothing. Only
+/// when its name is gone nobody can begin anything new.
+std::optional<std::string> disturbance(MergeContext& context, const ClaimedImage& leaf, const std::string& merged) {
+    const FileIdentity now = leaf.image().device().identity();
+    const auto openers = context.occupancy.openers({&now, 1}).front();
+    if (!openers.empty())
+        return "was opened by pid " + std::to_string(openers.front().pid) + " (" + openers.front().name +
+               ") behind its merge";
+    for (const journal::Operation& operation : context.journal.unfinished()) {
+        if (operation.vdi != leaf.node().uuid || operation.into != merged) continue;
+        for (const journal::Fingerprint& read : operation.sources)
+            if (read.vdi == leaf.node().uuid && read.identity != now) return "was changed behind its merge";
+    }
+    return std::nullopt;
+}
+
 } // namespace
 
 void relink(MergeContext& context, ClaimedImage& child, const std::optional<NewParent>& parent) {
@@ -35,6 +51,7 @@ void remove_emptied(MergeContext& context, const std::vector<std::string>& uuids
         const std::string& uuid = *uuid_place;
         const TreeNode* node = tree.find(uuid);
         if (node == nullptr) continue;
+        require_node(tree, uuid); // what cannot be read has no flags
         if (!node->hidden) throw Refused{"siblings", uuid, "is visible: only hidden images are ever deleted"};
         for (const std::string& child : tree.children(uuid))
             if (std::find(uuids.begin(), uuid_place, child) == uuid_place)
@@ -60,6 +77,15 @@ void replace_leaf(MergeContext& context, const std::string& leaf, const std::str
     set_hidden(context, survivor, false);
     context.storage.rename(leaf_node.file, old_name);
     context.storage.sync();
+    if (const auto why = disturbance(context, old_leaf, merged)) {
+        context.storage.rename(old_name, leaf_node.file);
+        context.storage.sync();
+        const auto shown = open_image(context.storage.open(merged_node.file, Access::read_write), merged_node.format);
+        make_durable(context, *shown, shown->with_hidden(true));
+        context.storage.remove(entry);
+        context.storage.sync();
+        throw Refused{"attached", leaf, *why};
+    }
     context.storage.rename(merged_node.file, file_name(leaf, merged_node.format));
     context.storage.sync();
     // From here on the old leaf must never be used again: it is out of date with the first write of a guest.
