@@ -118,6 +118,10 @@ void recover_operation(MergeContext& context, const journal::Operation& operatio
             recovery.frozen[vdi] = error.what();
     } catch (const NotFound& error) {
         abandon(context, operation, error.what(), recovery);
+    } catch (const SystemError& error) {
+        for (const std::string& vdi : {operation.vdi, operation.into})
+            recovery.frozen[vdi] = error.what();
+        recovery.failed.push_back({step_from_json(operation.step), error});
     } catch (const Error& error) {
         // One tree's trouble is not another's.
         for (const std::string& vdi : {operation.vdi, operation.into})

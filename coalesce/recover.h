@@ -2,6 +2,7 @@
 #pragma once
 
 #include "coalesce/merge_context.h"
+#include "format/base/error.h"
 
 #include <map>
 #include <string>
@@ -9,9 +10,17 @@
 
 namespace coppice {
 
+/// What the host would not let us complete: a full or read-only file system, an I/O error. It is tried again by the
+/// next run.
+struct FailedRecovery {
+    Step step;
+    SystemError error;
+};
+
 struct Recovery {
     std::vector<StepResult> finished; ///< steps whose data was complete and that have now been completed
-    std::vector<std::string> notes;   ///< for the log and the event history, a sentence each
+    std::vector<FailedRecovery> failed;
+    std::vector<std::string> notes; ///< for the log and the event history, a sentence each
     /// VDIs that must not be touched for now, with the reason: an interrupted change of their header is still to be
     /// completed, but somebody has the image open.
     std::map<std::string, std::string> frozen;

@@ -118,6 +118,12 @@ void Cycle::recover(MergeContext& context, Outcome& outcome) {
         context.progress.ended(result);
         outcome.done.push_back(std::move(result));
     }
+    replay.failed.insert(replay.failed.end(), operations.failed.begin(), operations.failed.end());
+    for (const FailedRecovery& failed : replay.failed) {
+        StepResult result;
+        fail(failed.step, failed.error, result);
+        outcome.failed.push_back(std::move(result));
+    }
 }
 
 void Cycle::fail(const Step& step, const std::exception& error, StepResult& result) {

@@ -188,6 +188,20 @@ std::string carry_out(const ReplayAction& action, MergeContext& context) {
 
 } // namespace
 
+namespace {
+
+/// The interrupted merge that `action` is about.
+Step step_of(const ReplayAction& action) {
+    Step step;
+    step.kind = action.entry.starts_with("leaf_") ? StepKind::leaf_coalesce : StepKind::coalesce;
+    step.vdi = action.vdi;
+    if (!action.other.empty()) step.into = action.other;
+    step.direction = Direction::down; // sm knows no other one
+    return step;
+}
+
+} // namespace
+
 ReplayOutcome execute_replay(const ReplayPlan& plan, MergeContext& context) {
     ReplayOutcome outcome;
     outcome.frozen = plan.frozen;
@@ -203,6 +217,8 @@ ReplayOutcome execute_replay(const ReplayPlan& plan, MergeContext& context) {
                                     error.what());
             for (const auto& [vdi, text] : pending_vdis({{action}, {}}))
                 outcome.frozen.emplace(vdi, text + "; not now: " + error.what());
+            if (const auto* system = dynamic_cast<const SystemError*>(&error))
+                outcome.failed.push_back({step_of(action), *system});
         }
     }
     return outcome;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "coalesce/merge_context.h"
+#include "coalesce/recover.h"
 #include "coalesce/sr_tree.h"
 
 #include <map>
@@ -49,6 +50,7 @@ std::map<std::string, std::string> pending_vdis(const ReplayPlan& plan);
 
 struct ReplayOutcome {
     std::vector<std::string> notes;            ///< a sentence for each action
+    std::vector<FailedRecovery> failed;        ///< the action as the step that it completes or undoes
     std::map<std::string, std::string> frozen; ///< of the plan, and what could not be done now
 };
 
