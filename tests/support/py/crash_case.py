@@ -28,9 +28,9 @@ class CrashSr:
         self.disks = disks if disks is not None else sr_state.SrState(directory).fingerprints()
 
     @classmethod
-    def copy_of(cls, template, disks, scratch):
-        """A fresh copy, holes kept, with an empty journal."""
-        directory = os.path.join(scratch, os.path.basename(template))
+    def copy_of(cls, template, disks, scratch, place=None):
+        """A fresh copy in `place` (default: `scratch`), holes kept, with an empty journal."""
+        directory = os.path.join(place or scratch, os.path.basename(template))
         shutil.rmtree(directory, ignore_errors=True)
         shutil.rmtree(os.path.join(scratch, "state"), ignore_errors=True)
         subprocess.run(["cp", "-a", "--sparse=always", template, directory], check=True)
