@@ -8,7 +8,7 @@ build_packages=(
 )
 # To build and run the tests as well: foreign readers to compare with, and what the scripts are written in.
 test_packages=(
-    ccache libgmock-dev libgtest-dev libvhdi-utils python3 python3-libvhdi qemu-system-common qemu-utils zstd
+    ccache libgmock-dev libgtest-dev libvhdi-utils python3 python3-libvhdi qemu-system-common qemu-utils strace zstd
     e2fsprogs iproute2 kmod lvm2 systemd udev user-mode-linux  # for tests/vm; installing them starts nothing
 )
 # For the demonstration.
