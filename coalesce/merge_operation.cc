@@ -109,7 +109,10 @@ void MergeOperation::take_up_or_begin() {
         }
         context_.journal.set_state(operation.id, journal::OperationState::abandoned, "its images have changed since");
     }
-    if (record_.id != 0) return;
+    if (record_.id != 0) {
+        if (resumed_) context_.journal.take_up(record_.id);
+        return;
+    }
     record_.kind = to_string(step_.kind);
     record_.vdi = step_.vdi;
     record_.into = *step_.into;

@@ -29,12 +29,13 @@ DirectionPolicy parse_direction(const std::string& text) {
 } // namespace
 
 ExitStatus run_coalesce(const Invocation& invocation) {
-    Policy policy;
-    policy.direction = parse_direction(invocation.text("direction"));
-    policy.leaf_coalesce = invocation.flag("leaf");
-    MergeOptions merge;
-    if (invocation.flag("verify")) merge.verify = VerifyDepth::data;
-    return act_on_sr(invocation, "coalesce", std::move(policy), merge, rate_option(invocation));
+    WorkWish wish;
+    wish.verb = "coalesce";
+    wish.policy.direction = parse_direction(invocation.text("direction"));
+    wish.policy.leaf_coalesce = invocation.flag("leaf");
+    if (invocation.flag("verify")) wish.merge.verify = VerifyDepth::data;
+    wish.rate = rate_option(invocation);
+    return act_on_sr(invocation, std::move(wish));
 }
 
 } // namespace coppice

@@ -8,10 +8,11 @@ void describe_collect(boost::program_options::options_description& options) {
 }
 
 ExitStatus run_collect(const Invocation& invocation) {
-    Policy policy;
-    policy.coalesce = false;
-    policy.leaf_coalesce = false;
-    return act_on_sr(invocation, "collect", std::move(policy), MergeOptions{}, std::nullopt);
+    WorkWish wish;
+    wish.verb = "collect";
+    wish.policy.coalesce = false;
+    wish.policy.leaf_coalesce = false;
+    return act_on_sr(invocation, std::move(wish));
 }
 
 } // namespace coppice

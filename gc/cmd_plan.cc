@@ -1,5 +1,6 @@
 #include "coalesce/plan_text.h"
 #include "gc/command.h"
+#include "gc/journal_director.h"
 #include "gc/json_output.h"
 #include "gc/verb_support.h"
 
@@ -14,7 +15,7 @@ void describe_plan(boost::program_options::options_description&) {}
 ExitStatus run_plan(const Invocation& invocation) {
     const SrLocation sr = the_sr(invocation);
     Session session{sr, session_options(invocation), Session::Intent::look, "plan"};
-    FixedDirector director{Policy{}};
+    JournalDirector director{{}, session.journal(), false};
     const Plan plan = session.plan(director);
     if (invocation.common.json)
         print_json(std::cout, plan_json(plan));

@@ -1,4 +1,5 @@
 #include "gc/command.h"
+#include "gc/service.h"
 #include "gc/verb_support.h"
 
 #include <boost/program_options.hpp>
@@ -8,16 +9,36 @@ namespace coppice {
 namespace po = boost::program_options;
 
 void describe_run(po::options_description& options) {
-    options.add_options()("once", po::bool_switch(), "one cycle, until nothing is left to do, then exit")(
-        "rate", po::value<std::string>()->value_name("BYTES/S"), "copy no faster than this");
+    options.add_options()("once", po::bool_switch(), "one cycle, until nothing is left to do, then exit");
+    describe_config(options);
+    options.add_options()("config", po::value<std::string>()->default_value("/etc/coppice")->value_name("DIR"),
+                          "where the service's configuration files are");
     add_dry_run(options);
 }
 
+namespace {
+
+ExitStatus run_once(const Invocation& invocation) {
+    for (const char* const option : {"idle", "window", "danger-depth"})
+        if (invocation.has(option)) throw UsageError{"--once and --" + std::string{option} + " do not go together"};
+    WorkWish wish;
+    wish.verb = "run";
+    wish.rate = rate_option(invocation);
+    return act_on_sr(invocation, std::move(wish));
+}
+
+} // namespace
+
 ExitStatus run_run(const Invocation& invocation) {
-    if (!invocation.flag("once"))
-        throw UsageError{"run needs --once: running as a service that waits for work is not offered by this version"};
-    the_sr(invocation);
-    return act_on_sr(invocation, "run", Policy{}, MergeOptions{}, rate_option(invocation));
+    const SrLocation sr = the_sr(invocation);
+    if (invocation.flag("once")) return run_once(invocation);
+    if (invocation.flag("dry-run")) throw UsageError{"--dry-run goes with --once; 'coppice plan' shows the same"};
+    Service service{invocation.arguments.front(), sr, session_options(invocation),
+                    [values = invocation.values, key = state_key(sr)] {
+                        return load_config(values, values["config"].as<std::string>(), key);
+                    }};
+    service.run();
+    return ExitStatus::done;
 }
 
 } // namespace coppice

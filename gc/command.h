@@ -28,7 +28,7 @@ const Command* find_command(std::string_view name);
 /// that users may rely on. Never throws.
 ExitStatus run_command_line(const std::vector<std::string>& words);
 
-// One function pair for each verb, in the file cmd_<verb>.cc.
+// One function pair for each verb, in the file cmd_<verb>.cc (cmd_pause.cc for the four that write something down).
 void describe_tree(boost::program_options::options_description& options);
 ExitStatus run_tree(const Invocation& invocation);
 void describe_plan(boost::program_options::options_description& options);
@@ -43,5 +43,21 @@ void describe_check(boost::program_options::options_description& options);
 ExitStatus run_check(const Invocation& invocation);
 void describe_read(boost::program_options::options_description& options);
 ExitStatus run_read(const Invocation& invocation);
+void describe_status(boost::program_options::options_description& options);
+ExitStatus run_status(const Invocation& invocation);
+void describe_explain(boost::program_options::options_description& options);
+ExitStatus run_explain(const Invocation& invocation);
+void describe_history(boost::program_options::options_description& options);
+ExitStatus run_history(const Invocation& invocation);
+void describe_pause(boost::program_options::options_description& options);
+ExitStatus run_pause(const Invocation& invocation);
+void describe_resume(boost::program_options::options_description& options);
+ExitStatus run_resume(const Invocation& invocation);
+void describe_hold(boost::program_options::options_description& options);
+ExitStatus run_hold(const Invocation& invocation);
+void describe_release(boost::program_options::options_description& options);
+ExitStatus run_release(const Invocation& invocation);
+void describe_kick(boost::program_options::options_description& options);
+ExitStatus run_kick(const Invocation& invocation);
 
 } // namespace coppice

@@ -7,6 +7,7 @@
 #include "gc/exit_status.h"
 #include "gc/sm_replay.h"
 
+#include <chrono>
 #include <set>
 
 namespace coppice {
@@ -135,6 +136,18 @@ void Cycle::fail(const Step& step, const std::exception& error, StepResult& resu
     journal_->record_event("error", step.vdi, error.what());
 }
 
+/// A merge writes itself down as it goes; a deletion is one call, written down behind it.
+void Cycle::record_collection(const StepResult& result, std::int64_t began) {
+    journal::Operation operation;
+    operation.kind = to_string(result.step.kind);
+    operation.vdi = result.step.vdi;
+    operation.direction = to_string(result.step.direction);
+    operation.state = result.error.empty() ? journal::OperationState::done : journal::OperationState::abandoned;
+    operation.error = result.error;
+    operation.started = began;
+    journal_->begin(operation);
+}
+
 void Cycle::act(const Plan& plan, Director& director, MergeContext& context, Outcome& outcome) {
     std::set<Attempt> failed;
     for (const StepResult& result : outcome.failed)
@@ -145,6 +158,9 @@ void Cycle::act(const Plan& plan, Director& director, MergeContext& context, Out
         if (failed.contains(attempt_of(step))) continue;
         context.progress.began(step, index++, plan.steps.size());
         StepResult result;
+        const std::int64_t began =
+            std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+                .count();
         try {
             result = execute(step, context);
         } catch (const Error& error) {
@@ -152,6 +168,7 @@ void Cycle::act(const Plan& plan, Director& director, MergeContext& context, Out
         } catch (const std::overflow_error& error) { // sizes that no sound image has
             fail(step, error, result);
         }
+        if (step.kind == StepKind::collect) record_collection(result, began);
         director.ended(result);
         context.progress.ended(result);
         (result.error.empty() ? outcome.done : outcome.failed).push_back(std::move(result));

@@ -58,6 +58,7 @@ private:
     void find_facts(Observation& seen, const std::string& uuid);
     void recover(MergeContext& context, Outcome& outcome);
     void fail(const Step& step, const std::exception& error, StepResult& result);
+    void record_collection(const StepResult& result, std::int64_t began);
     void act(const Plan& plan, Director& director, MergeContext& context, Outcome& outcome);
     Plan next_plan(Director& director, const Policy& policy, const Observation& seen);
     void remember(const SrTree& tree);

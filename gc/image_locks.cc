@@ -130,7 +130,7 @@ Attempt attempt(int fd, Occupancy::Purpose purpose, const std::string& name) {
 } // namespace
 
 std::unique_ptr<Claim> lock_image(const BlockDevice& device, Occupancy::Purpose purpose, Occupancy& host,
-                                  const Pause& pause) {
+                                  const Sleeper& pause) {
     const int fd = device.descriptor();
     if (fd < 0) return std::make_unique<NoClaim>();
     Attempt last = attempt(fd, purpose, device.name());

@@ -14,7 +14,7 @@
 namespace coppice {
 
 /// Passes some time.
-using Pause = std::function<void(std::chrono::milliseconds)>;
+using Sleeper = std::function<void(std::chrono::milliseconds)>;
 
 /// How long a claim that found a lock waits before each further attempt, 0.3 s in all. `qemu-img info` holds
 /// its locks for a moment only, and who looks at images on a schedule would otherwise make steps fail on ours. Waiting
@@ -27,7 +27,7 @@ constexpr std::array<std::chrono::milliseconds, 5> claim_pauses{
 /// once more after each of `claim_pauses`. Throws Busy naming the holder where it can be told, SystemError where the
 /// kernel cannot be asked. Where the file system knows no locks, or the device has no descriptor, the claim is empty.
 std::unique_ptr<Claim> lock_image(const BlockDevice& device, Occupancy::Purpose purpose, Occupancy& host,
-                                  const Pause& pause);
+                                  const Sleeper& pause);
 
 /// Whoever holds a lock that forbids changing the image, without taking one.
 std::optional<Opener> image_lock_holder(const BlockDevice& device, Occupancy& host);

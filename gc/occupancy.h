@@ -12,7 +12,7 @@ class HostOccupancy final : public Occupancy {
 public:
     /// In tests the directories stand in for /proc and /sys, and `pause` for sleeping while a lock is held that may be
     /// given back in a moment.
-    explicit HostOccupancy(std::string proc = "/proc", std::string sys = "/sys", Pause pause = sleep)
+    explicit HostOccupancy(std::string proc = "/proc", std::string sys = "/sys", Sleeper pause = sleep)
         : proc_{std::move(proc)}, sys_{std::move(sys)}, pause_{std::move(pause)} {}
 
     std::unique_ptr<Claim> claim(BlockDevice& device, Purpose purpose) override;
@@ -25,7 +25,7 @@ private:
 
     std::string proc_;
     std::string sys_;
-    Pause pause_;
+    Sleeper pause_;
 };
 
 /// As in /proc/PID/comm; empty where there is no such process.

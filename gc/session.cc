@@ -57,8 +57,9 @@ std::unique_ptr<journal::Journal> open_journal(const std::string& path, const st
     try {
         return journal::Journal::open(path, journal::Journal::Create::yes, key);
     } catch (const journal::UnusableJournal& error) {
-        throw Error{std::string{error.what()} + "; it was set aside as " + journal::set_aside(path, error.cause()) +
-                    ", nothing else was changed, and the next run starts a new one from what is on the SR"};
+        throw JournalSetAside{std::string{error.what()} + "; it was set aside as " +
+                              journal::set_aside(path, error.cause()) +
+                              ", nothing else was changed, and the next run starts a new one from what is on the SR"};
     }
 }
 

@@ -3,6 +3,7 @@
 // With Intent::look nothing is ever written: no journal is made, no lock file, no image is touched.
 #pragma once
 
+#include "format/base/error.h"
 #include "gc/cycle.h"
 #include "gc/sr_name.h"
 
@@ -16,6 +17,12 @@ struct SessionOptions {
     std::string run_dir;    ///< holds <key>.lock
     bool exclusive = false; ///< the user says that no other host uses this SR
     unsigned threads = 2;
+};
+
+/// The journal could not be used and was set aside; nothing else was changed. The next session starts a new one.
+class JournalSetAside : public Error {
+public:
+    using Error::Error;
 };
 
 class Session {

@@ -80,4 +80,11 @@ const TreeNode& find_vdi(const SrTree& tree, const std::string& vdi) {
     return *found;
 }
 
+std::set<std::string> find_vdis(const SrTree& tree, const std::vector<std::string>& vdis) {
+    std::set<std::string> uuids;
+    for (const std::string& vdi : vdis)
+        uuids.insert(find_vdi(tree, vdi).uuid);
+    return uuids;
+}
+
 } // namespace coppice

@@ -3,6 +3,7 @@
 
 #include "coalesce/sr_tree.h"
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,5 +22,8 @@ SrLocation locate_sr(const std::string& sr);
 /// The node that `vdi` means: its UUID in either case, or 8 or more first characters of it that no other node has.
 /// Throws NotFound, or UsageError where several nodes fit.
 const TreeNode& find_vdi(const SrTree& tree, const std::string& vdi);
+
+/// The UUIDs of several.
+std::set<std::string> find_vdis(const SrTree& tree, const std::vector<std::string>& vdis);
 
 } // namespace coppice

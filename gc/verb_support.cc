@@ -1,15 +1,15 @@
 #include "gc/verb_support.h"
 
 #include "coalesce/plan_text.h"
+#include "gc/journal_director.h"
 #include "gc/json_output.h"
 #include "gc/progress.h"
+#include "gc/service_call.h"
 #include "gc/stop_signals.h"
-#include "gc/text_output.h"
+#include "gc/work_report.h"
 
 #include <boost/json.hpp>
 
-#include <algorithm>
-#include <array>
 #include <iostream>
 
 namespace coppice {
@@ -17,41 +17,16 @@ namespace {
 
 namespace json = boost::json;
 
-/// What went wrong with the whole, or nullopt. Failures come first; what was left alone counts only where it was asked
-/// for by name, or where nothing at all could be done for lack of space.
-std::optional<Failure> failure_of(const Outcome& outcome, const Policy& policy) {
-    if (!outcome.failed.empty()) {
-        const StepResult& first = outcome.failed.front();
-        const std::string code = first.reason.empty() ? "failed" : first.reason;
-        return Failure{first.reason.empty() ? ExitStatus::failed : status_of_reason(first.reason), code, first.error,
-                       first.step.vdi};
-    }
-    if (outcome.stopped)
-        return Failure{ExitStatus::busy, "retry-later",
-                       "stopped on request; what was done is kept and will be continued", ""};
-    if (!outcome.done.empty()) return std::nullopt;
-    for (const Skipped& skipped : outcome.skipped)
-        if (policy.only.contains(skipped.vdi) || (policy.only.empty() && skipped.reason == "no-space"))
-            return Failure{status_of_reason(skipped.reason), skipped.reason, skipped.vdi + ": " + skipped.text,
-                           skipped.vdi};
-    return std::nullopt;
+WorkOrder order_of(const Policy& policy) {
+    WorkOrder order;
+    order.policy = policy;
+    return order;
 }
 
-void print_outcome(const Outcome& outcome, std::ostream& out) {
-    for (const StepResult& result : outcome.done) {
-        out << "done: " << printable(step_title(result.step)) << ", " << human_size(result.copied) << " copied, "
-            << human_size(result.shared) << " shared" << (result.resumed ? ", continued" : "") << '\n';
-    }
-    for (const StepResult& result : outcome.failed)
-        out << "failed: " << printable(step_title(result.step)) << ": " << printable(result.error) << '\n';
-    for (const Skipped& skipped : outcome.skipped)
-        out << "left alone: " << printable(skipped.vdi) << " (" << skipped.reason << "): " << printable(skipped.text)
-            << '\n';
-    if (outcome.done.empty() && outcome.failed.empty()) out << "nothing to do\n";
-}
-
-ExitStatus show_plan(const Invocation& invocation, const SrLocation& sr, const Policy& policy, Session& session) {
-    FixedDirector director{policy};
+ExitStatus show_plan(const Invocation& invocation, const SrLocation& sr, Policy policy, const SessionOptions& options) {
+    Session session{sr, options, Session::Intent::look, "plan"};
+    if (invocation.arguments.size() > 1) policy.only = find_vdis(session.tree(), named_vdis(invocation));
+    JournalDirector director{order_of(policy), session.journal(), false};
     const Plan plan = session.plan(director);
     if (invocation.common.json) {
         json::object document = plan_json(plan);
@@ -63,6 +38,16 @@ ExitStatus show_plan(const Invocation& invocation, const SrLocation& sr, const P
         std::cout << "nothing is changed in SR " << sr.name << "; this would be done:\n" << to_text(plan);
     }
     return ExitStatus::done;
+}
+
+Reply work_here(const SrLocation& sr, const SessionOptions& options, const WorkWish& wish) {
+    const StopSignals signals; // before the session starts threads
+    Session session{sr, options, Session::Intent::change, wish.verb};
+    Policy policy = wish.policy;
+    if (!wish.vdis.empty()) policy.only = find_vdis(session.tree(), wish.vdis);
+    JournalDirector director{order_of(policy), session.journal(), true};
+    ProgressDisplay progress{std::cerr, progress_style()};
+    return report_of(session.run(director, wish.merge, wish.rate, progress, signals.token()), policy);
 }
 
 } // namespace
@@ -93,46 +78,18 @@ SessionOptions session_options(const Invocation& invocation) {
     return options;
 }
 
-std::set<std::string> named_vdis(const Invocation& invocation, const SrTree& tree) {
-    std::set<std::string> names;
-    for (std::size_t i = 1; i < invocation.arguments.size(); ++i)
-        names.insert(find_vdi(tree, invocation.arguments[i]).uuid);
-    return names;
+std::vector<std::string> named_vdis(const Invocation& invocation) {
+    return {invocation.arguments.begin() + 1, invocation.arguments.end()};
 }
 
-ExitStatus status_of_reason(const std::string& reason) {
-    static constexpr std::array<std::string_view, 7> later{"held",   "attached",       "retry-later", "sm-operation",
-                                                           "paused", "outside-window", "activating"};
-    if (reason == "failed") return ExitStatus::failed; // a call to the kernel failed: nobody refused anything
-    if (reason == "not-found") return ExitStatus::not_found;
-    if (reason == "no-space") return ExitStatus::no_space;
-    return std::ranges::find(later, reason) != later.end() ? ExitStatus::busy : ExitStatus::refused;
-}
-
-ExitStatus act_on_sr(const Invocation& invocation, const std::string& verb, Policy policy, const MergeOptions& merge,
-                     std::optional<Bytes> rate) {
+ExitStatus act_on_sr(const Invocation& invocation, WorkWish wish) {
     const SrLocation sr = first_sr(invocation);
-    const StopSignals signals; // before the session starts threads
-    const bool dry_run = invocation.flag("dry-run");
-    Session session{sr, session_options(invocation), dry_run ? Session::Intent::look : Session::Intent::change, verb};
-    if (invocation.arguments.size() > 1) policy.only = named_vdis(invocation, session.tree());
-    if (dry_run) return show_plan(invocation, sr, policy, session);
-
-    ProgressDisplay progress{std::cerr, progress_style()};
-    FixedDirector director{policy};
-    const Outcome outcome = session.run(director, merge, rate, progress, signals.token());
-    const auto failure = failure_of(outcome, policy);
-    if (invocation.common.json) {
-        json::object document = outcome_json(outcome);
-        if (failure) document["error"] = error_json(*failure)["error"];
-        print_json(std::cout, document);
-    } else {
-        print_outcome(outcome, std::cout);
-    }
-    if (!failure) return ExitStatus::done;
-    std::cout.flush();
-    std::cerr << "coppice: " << printable(failure->text) << " (" << failure->code << ")\n";
-    return failure->status;
+    const SessionOptions options = session_options(invocation);
+    if (invocation.flag("dry-run")) return show_plan(invocation, sr, wish.policy, options);
+    wish.vdis = named_vdis(invocation);
+    if (auto service = find_service(invocation, sr))
+        return print_reply(let_work(*service, wish), invocation.common.json);
+    return print_reply(work_here(sr, options, wish), invocation.common.json);
 }
 
 } // namespace coppice

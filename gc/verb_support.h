@@ -2,13 +2,14 @@
 // told.
 #pragma once
 
-#include "coalesce/verify.h"
 #include "gc/exit_status.h"
 #include "gc/options.h"
 #include "gc/session.h"
+#include "gc/work_message.h"
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace coppice {
 
@@ -22,15 +23,11 @@ std::optional<Bytes> rate_option(const Invocation& invocation);
 
 SessionOptions session_options(const Invocation& invocation);
 
-/// UUIDs of the VDIs that follow the SR on the command line.
-std::set<std::string> named_vdis(const Invocation& invocation, const SrTree& tree);
+/// The VDIs that follow the SR on the command line, as the user named them.
+std::vector<std::string> named_vdis(const Invocation& invocation);
 
-/// --dry-run: what the policy would do, and nothing else. Otherwise does it, with progress on standard error and the
-/// outcome on standard output.
-ExitStatus act_on_sr(const Invocation& invocation, const std::string& verb, Policy policy, const MergeOptions& merge,
-                     std::optional<Bytes> rate);
-
-/// What the user learns from the exit status where steps failed, or where what was asked for by name was left alone.
-ExitStatus status_of_reason(const std::string& reason);
+/// --dry-run: what the wish would do, and nothing else. Otherwise does it, or lets the service of the SR do it, with
+/// progress on standard error and the outcome on standard output. `wish.vdis` comes from the command line.
+ExitStatus act_on_sr(const Invocation& invocation, WorkWish wish);
 
 } // namespace coppice

@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace coppice::journal {
@@ -51,6 +52,8 @@ struct Fingerprint {
 
 enum class OperationState { running, merged, relinking, done, abandoned };
 
+std::string_view to_string(OperationState state);
+
 /// One executed step. `step` is the step as JSON, so that it can be finished without planning again.
 struct Operation {
     std::int64_t id = 0;
@@ -66,7 +69,8 @@ struct Operation {
     std::vector<Fingerprint> sources; ///< must be unchanged for the cursor to count
     std::int64_t started = 0;         ///< 0: begin() takes the time from the clock
     std::optional<std::int64_t> ended;
-    std::string error; ///< of an abandoned one
+    std::string error;     ///< of an abandoned one
+    unsigned taken_up = 0; ///< how often a later run went on with it
 };
 
 struct PendingEdit {
@@ -176,6 +180,9 @@ public:
     ///
     /// `sr_key` names the SR that it must belong to. A journal that knows none yet (one of schema version 1) belongs to
     /// the first SR that opens it with Create::yes. Empty: the journal of any SR is right.
+    ///
+    /// One process must not open a file with Create::yes while it has it open with Create::no: SQLite shares the index
+    /// of the log inside a process, and the reader's may be one that cannot be written.
     static std::unique_ptr<Journal> open(const std::string& path, Create create, const std::string& sr_key = {});
     virtual ~Journal() = default;
 
@@ -183,6 +190,8 @@ public:
     virtual void advance(std::int64_t id, Bytes cursor, Bytes copied, Bytes shared) = 0;
     /// After changing a source ourselves.
     virtual void set_sources(std::int64_t id, const std::vector<Fingerprint>& sources) = 0;
+    /// A later run goes on with it at its cursor.
+    virtual void take_up(std::int64_t id) = 0;
     virtual void set_state(std::int64_t id, OperationState state, const std::string& error = {}) = 0;
     /// Neither done nor abandoned, oldest first.
     virtual std::vector<Operation> unfinished() const = 0;

@@ -3,12 +3,8 @@
 #include <algorithm>
 
 namespace coppice::journal {
-namespace {
 
-constexpr std::string_view operation_columns =
-    "id, kind, vdi, into_vdi, direction, step, state, cursor, copied_bytes, shared_bytes, started, ended, error";
-
-std::string_view to_text(OperationState state) {
+std::string_view to_string(OperationState state) {
     switch (state) {
     case OperationState::running:
         return "running";
@@ -24,10 +20,16 @@ std::string_view to_text(OperationState state) {
     return "";
 }
 
+namespace {
+
+constexpr std::string_view operation_columns =
+    "id, kind, vdi, into_vdi, direction, step, state, cursor, copied_bytes, shared_bytes, started, ended, error, "
+    "taken_up";
+
 OperationState state_of(const std::string& text) {
     for (const auto state : {OperationState::running, OperationState::merged, OperationState::relinking,
                              OperationState::done, OperationState::abandoned})
-        if (text == to_text(state)) return state;
+        if (text == to_string(state)) return state;
     throw Error{"read journal: unknown state of an operation: " + text};
 }
 
@@ -71,7 +73,7 @@ std::int64_t SqliteJournal::begin(const Operation& operation) {
                                  "copied_bytes, shared_bytes, started, ended, error) "
                                  "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
         SQLite::bind(insert, operation.kind, operation.vdi, operation.into, operation.direction, operation.step,
-                     std::string{to_text(operation.state)}, stored(operation.cursor), stored(operation.copied_bytes),
+                     std::string{to_string(operation.state)}, stored(operation.cursor), stored(operation.copied_bytes),
                      stored(operation.shared_bytes), operation.started != 0 ? operation.started : now());
         if (has_ended(operation.state)) insert.bind(11, operation.ended.value_or(now()));
         insert.bind(12, operation.error);
@@ -103,10 +105,17 @@ void SqliteJournal::set_sources(std::int64_t id, const std::vector<Fingerprint>&
     if (!known) throw NotFound{"operation " + std::to_string(id), path_};
 }
 
+void SqliteJournal::take_up(std::int64_t id) {
+    const int rows = change([&](SQLite::Database& database) {
+        return run(database, "UPDATE operation SET taken_up = taken_up + 1 WHERE id = ?", id);
+    });
+    if (rows != 1) throw NotFound{"operation " + std::to_string(id), path_};
+}
+
 void SqliteJournal::set_state(std::int64_t id, OperationState state, const std::string& error) {
     const int rows = change([&](SQLite::Database& database) {
         SQLite::Statement update{database, "UPDATE operation SET state = ?, error = ?, ended = ? WHERE id = ?"};
-        update.bind(1, std::string{to_text(state)});
+        update.bind(1, std::string{to_string(state)});
         update.bind(2, error);
         if (has_ended(state)) update.bind(3, now());
         update.bind(4, id);
@@ -139,6 +148,7 @@ std::vector<Operation> SqliteJournal::operations(const std::string& rest, const 
             operation.started = rows.getColumn(10).getInt64();
             operation.ended = optional_from(rows.getColumn(11));
             operation.error = rows.getColumn(12).getString();
+            operation.taken_up = rows.getColumn(13).getUInt();
             operation.sources = sources_of(database, operation.id);
         }
         return result;

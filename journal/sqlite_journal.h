@@ -65,6 +65,7 @@ public:
     std::int64_t begin(const Operation& operation) override;
     void advance(std::int64_t id, Bytes cursor, Bytes copied, Bytes shared) override;
     void set_sources(std::int64_t id, const std::vector<Fingerprint>& sources) override;
+    void take_up(std::int64_t id) override;
     void set_state(std::int64_t id, OperationState state, const std::string& error) override;
     std::vector<Operation> unfinished() const override;
     std::vector<Operation> history(const HistoryQuery& query) const override;

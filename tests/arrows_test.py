@@ -23,11 +23,11 @@ MAY_INCLUDE = {
 JOINTS = {"format/open.cc", "format/check.cc"}
 # What format/vhd, format/qcow2 and format/raw offer to those.
 OFFERED = re.compile(r"format/(vhd|qcow2|raw)/(image|check)\.h$")
-# Libraries that a part may use besides the standard library, the kernel and Boost.
+# Libraries that a part may use besides the standard library, the kernel and Boost; malloc.h is GNU's.
 LIBRARIES = {
     "format/qcow2": {"zlib.h", "zstd.h"},
     "journal": {"SQLiteCpp/", "sqlite3.h"},
-    "gc": {"openssl/"},
+    "gc": {"openssl/", "systemd/", "malloc.h"},
 }
 KERNEL = ("sys/", "linux/", "netinet/", "arpa/")
 POSIX = {"dirent.h", "endian.h", "fcntl.h", "poll.h", "pthread.h", "pwd.h", "sched.h", "signal.h", "spawn.h", "syslog.h", "unistd.h"}

@@ -64,3 +64,6 @@ CREATE TABLE speed (
     bytes   INTEGER NOT NULL,
     seconds REAL    NOT NULL
 ) STRICT;
+
+-- How often a later run went on with an operation where an earlier one had stopped.
+ALTER TABLE operation ADD COLUMN taken_up INTEGER NOT NULL DEFAULT 0;
