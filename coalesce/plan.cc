@@ -59,11 +59,34 @@ std::vector<std::string> merge_candidates(const SrTree& tree, const Policy& poli
 
 namespace {
 
+/// Index of the first step that failed lately; those behind it build upon it. The number of steps where none did.
+std::size_t first_delayed(const std::vector<Step>& steps, const Policy& policy) {
+    const auto found = std::ranges::find_if(steps, [&](const Step& step) {
+        return policy.retry_later.contains({step.vdi, step.into.value_or("")});
+    });
+    return static_cast<std::size_t>(found - steps.begin());
+}
+
+/// Takes the steps that have to wait off the end of a group's way.
+void cut_delayed(std::vector<Step>& steps, const Policy& policy, const PlanIndex& index, SkipList& skipped) {
+    const std::size_t first = first_delayed(steps, policy);
+    if (first == steps.size()) return;
+    const Step& delayed = steps[first];
+    const Obstacle obstacle{"retry-later", "merging " + delayed.vdi + " into " + *delayed.into +
+                                               " has to wait: " + policy.retry_later.at({delayed.vdi, *delayed.into})};
+    for (std::size_t at = first; at < steps.size(); ++at) {
+        for (const std::string& vdi : steps[at].emptied)
+            skipped.add(index.find(vdi), obstacle);
+        skipped.add(index.find(*steps[at].into), obstacle);
+    }
+    steps.resize(first);
+}
+
 /// A group with what was found out about it, until it is in the plan or given up.
 struct Pending {
     const MergeGroup* group = nullptr;
     std::vector<MergeOption> options;
-    std::vector<Step> best; ///< of options.front()
+    std::vector<Step> best; ///< of options.front(), up to the first that is delayed
     Bytes best_needs;
     long double gain = 0; ///< bytes freed for each byte copied
 };
@@ -72,8 +95,8 @@ struct Pending {
 class Scheduler {
 public:
     Scheduler(const PlanIndex& index, const std::map<std::string, LayerFacts>& facts, Bytes free_space,
-              SkipList& skipped)
-        : index_{index}, facts_{facts}, free_{free_space}, skipped_{skipped} {}
+              const Policy& policy, SkipList& skipped)
+        : index_{index}, facts_{facts}, free_{free_space}, policy_{policy}, skipped_{skipped} {}
 
     void collect(const std::vector<std::size_t>& garbage) {
         for (const std::size_t place : garbage) {
@@ -125,7 +148,10 @@ private:
         for (const auto& [needs, entry] : waiting_) {
             least_need_[entry] = needs;
             for (const MergeOption& option : pending_[entry].options) {
-                ways[entry].push_back(price(pending_[entry], option));
+                const bool best = &option == &pending_[entry].options.front();
+                std::vector<Step> way = best ? pending_[entry].best : price(pending_[entry], option);
+                if (!best && first_delayed(way, policy_) < way.size()) continue;
+                ways[entry].push_back(std::move(way));
                 least_need_[entry] = std::min(least_need_[entry], free_needed(ways[entry].back(), index_));
             }
             others.emplace(least_need_[entry], entry);
@@ -147,9 +173,10 @@ private:
 
     void explain_no_space(std::size_t entry) {
         const Bytes needs = std::min(pending_[entry].best_needs, least_need_.at(entry));
-        skipped_.add(*pending_[entry].group, "no-space",
-                     "needs " + std::to_string(needs.count()) + " bytes, " + std::to_string(free_.count()) +
-                         " are free");
+        skipped_.add(*pending_[entry].group, {"no-space",
+                                              "needs " + std::to_string(needs.count()) + " bytes, " +
+                                                  std::to_string(free_.count()) + " are free",
+                                              "", needs});
     }
 
     void take(const std::vector<Step>& steps) {
@@ -192,6 +219,7 @@ private:
     const PlanIndex& index_;
     const std::map<std::string, LayerFacts>& facts_;
     Bytes free_;
+    const Policy& policy_;
     SkipList& skipped_;
     std::vector<Pending> pending_;
     Waiting waiting_; ///< groups whose best way did not fit when it was their turn
@@ -218,17 +246,19 @@ std::vector<Pending> price_groups(const PlanIndex& index, const std::vector<Merg
         const bool known = std::ranges::all_of(
             group.members, [&](std::size_t member) { return facts.contains(index.node(member).uuid); });
         if (!known) {
-            skipped.add(group, "image-unknown", "its allocation map has not been read");
+            skipped.add(group, {"image-unknown", "its allocation map has not been read"});
             continue;
         }
         const GroupPrice price{index, group, facts};
         auto options = price.options(policy);
         if (const auto* refused = std::get_if<GroupPrice::Refusal>(&options)) {
-            skipped.add(group, refused->reason, refused->text);
+            skipped.add(group, {refused->reason, refused->text});
             continue;
         }
         Pending entry{&group, std::get<std::vector<MergeOption>>(std::move(options))};
         entry.best = price.steps(entry.options.front());
+        cut_delayed(entry.best, policy, index, skipped);
+        if (entry.best.empty()) continue;
         entry.best_needs = free_needed(entry.best, index);
         entry.gain = gain(entry.best);
         result.push_back(std::move(entry));
@@ -255,7 +285,7 @@ Plan plan(const SrTree& tree, const std::map<std::string, LayerFacts>& facts, By
     SkipList skipped{index};
     const Structure structure = find_structure(index, frozen, policy, skipped);
     auto pending = price_groups(index, structure.groups, facts, policy, skipped);
-    Scheduler scheduler{index, facts, free_space, skipped};
+    Scheduler scheduler{index, facts, free_space, policy, skipped};
     scheduler.collect(structure.garbage);
     scheduler.merge(std::move(pending));
     return {std::move(scheduler).steps(), skipped.list()};

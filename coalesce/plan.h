@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace coppice {
@@ -54,7 +55,9 @@ struct Step {
 struct Skipped {
     std::string vdi;
     std::string reason; ///< reason code
-    std::string text;
+    std::string text;   ///< begins with "<cause>: " where it tells of the cause rather than of the VDI
+    std::string cause;  ///< the VDI whose damage, hold, user or delay it is; empty: its own
+    Bytes space_needed; ///< no-space: what would have to be free; otherwise 0
 
     bool operator==(const Skipped&) const = default;
 };
@@ -72,7 +75,8 @@ enum class DirectionPolicy { automatic, down, up };
 
 struct Policy {
     DirectionPolicy direction = DirectionPolicy::automatic;
-    bool collect = true;
+    bool gc = true;      ///< false: neither collects nor merges anything (gc-disabled)
+    bool collect = true; ///< false: garbage stays (gc-disabled)
     bool coalesce = true;
     bool leaf_coalesce = true;
     /// Empty: all. Otherwise only merges in which one of these takes part, and (with collect) only these as garbage.
@@ -83,6 +87,15 @@ struct Policy {
     std::size_t max_chain_depth = 30;            ///< only for messages: deeper chains are merged all the same
     /// Leaves that stay as they are, with the reason code: leaf-coalesce-disabled, reset-on-boot, caching.
     std::map<std::string, std::string> leaf_refused;
+    /// VDIs that may neither give nor receive data, with the reason code: gc-disabled (which also keeps them from being
+    /// collected), coalesce-disabled. What stands above and below them goes on.
+    std::map<std::string, std::string> refused;
+    /// VDIs that somebody wants to stay as they are, with who and why for people. They are frozen with everything that
+    /// reads through them and everything they read through (reason held); sibling subtrees go on.
+    std::map<std::string, std::string> holds;
+    /// Steps that failed lately, by image and receiver (empty for a collection), with what happened and until when for
+    /// people. They and what builds upon them are left out (reason retry-later).
+    std::map<std::pair<std::string, std::string>, std::string> retry_later;
 };
 
 /// Candidates: the nodes whose LayerFacts plan() wants, because they may take part in a merge. Sorted.

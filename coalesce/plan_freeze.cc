@@ -38,12 +38,31 @@ FrozenSet::FrozenSet(const PlanIndex& index, const Policy& policy, const Refused
         cause_[place] = causes_.size(); // its own trouble explains a node better than that of a relative
         causes_.push_back(std::move(*cause));
     }
-    for (std::size_t cause = 0; cause < causes_.size(); ++cause) {
+    freeze_from(0);
+    const std::size_t first_hold = causes_.size();
+    find_holds(policy);
+    // What trouble has frozen counts as done: a hold would freeze the very same nodes.
+    freeze_from(first_hold);
+}
+
+void FrozenSet::find_holds(const Policy& policy) {
+    for (const auto& [vdi, text] : policy.holds) {
+        const std::size_t place = index_.find(vdi);
+        if (place == PlanIndex::none) continue;
+        if (contains(place) && is_cause(place)) continue; // frozen for good already, with all its relatives
+        cause_[place] = causes_.size();
+        causes_.push_back({place, "held", text.empty() ? "somebody holds it" : text});
+    }
+}
+
+void FrozenSet::freeze_from(std::size_t first_cause) {
+    for (std::size_t cause = first_cause; cause < causes_.size(); ++cause) {
         const std::size_t place = causes_[cause].place;
         freeze_descendants(place, cause);
         freeze_ancestors(place, cause);
-        for (const std::string& suspect : index.node(place).suspected_parents)
-            if (const std::size_t found = index.find(suspect); found != PlanIndex::none) freeze_ancestors(found, cause);
+        for (const std::string& suspect : index_.node(place).suspected_parents)
+            if (const std::size_t found = index_.find(suspect); found != PlanIndex::none)
+                freeze_ancestors(found, cause);
     }
 }
 

@@ -24,13 +24,21 @@ struct MergeGroup {
     std::size_t beneath = PlanIndex::none; ///< parent of members.back()
 };
 
+/// What keeps a node from taking part; the fields are those of Skipped.
+struct Obstacle {
+    std::string reason;
+    std::string text;
+    std::string cause;
+    Bytes space_needed;
+};
+
 /// Reasons by node; the first one given for a node stands.
 class SkipList {
 public:
     explicit SkipList(const PlanIndex& index) : index_{index} {}
 
-    void add(std::size_t place, std::string reason, std::string text);
-    void add(const MergeGroup& group, const std::string& reason, const std::string& text);
+    void add(std::size_t place, Obstacle obstacle);
+    void add(const MergeGroup& group, const Obstacle& obstacle);
     /// Forgets what was said of a node that does take part.
     void remove(std::size_t place) { skipped_.erase(place); }
     /// Sorted by vdi.

@@ -6,7 +6,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-
 namespace coppice {
 namespace {
 
@@ -108,6 +107,118 @@ TEST(PlanRules, LeafMayBeRefusedByItself) {
     ASSERT_EQ(plan.steps.size(), 1U);
     EXPECT_EQ(plan.steps[0].kind, StepKind::coalesce);
     EXPECT_EQ(reason_of(plan, "leaf"), "reset-on-boot");
+}
+
+// A hold: the held one, what reads through it and what it reads through; a sibling subtree goes on.
+TEST(PlanRules, HoldFreezesItsChainOnly) {
+    const std::string tree = "base hidden vhd data=0-64M\n"
+                             " a-mid hidden vhd data=0-1M\n"
+                             "  a-fork hidden vhd\n"
+                             "   a-one vhd\n"
+                             "   a-two vhd\n"
+                             " b-mid hidden vhd data=0-1M\n"
+                             "  b-leaf vhd\n"
+                             "  b-dead hidden vhd\n"
+                             "other hidden vhd\n"
+                             " other-leaf vhd\n";
+    const Plan plan = parse_world("policy hold=a-mid,backup\n" + tree).plan();
+    for (const std::string held : {"base", "a-mid", "a-fork", "a-one", "a-two"})
+        EXPECT_EQ(reason_of(plan, held), "held") << held;
+    std::vector<std::string> emptied;
+    for (const Step& step : plan.steps)
+        emptied.insert(emptied.end(), step.emptied.begin(), step.emptied.end());
+    EXPECT_THAT(emptied, testing::UnorderedElementsAre("b-dead", "b-leaf", "other"));
+    EXPECT_THAT(merge_candidates(parse_world(tree).tree, {}), testing::Contains("a-mid"));
+}
+
+TEST(PlanRules, HoldOfALeafNamesIt) {
+    const Plan plan = parse_world("policy hold=leaf,backup\nbase hidden vhd\n leaf vhd\n").plan();
+    EXPECT_THAT(plan.skipped, testing::ElementsAre(Skipped{"base", "held", "leaf: backup", "leaf", 0_B},
+                                                   Skipped{"leaf", "held", "backup", "", 0_B}));
+}
+
+TEST(PlanRules, DamageNearbyIsToldRatherThanAHold) {
+    const std::string tree = "base hidden vhd\n bad hidden vhd state=damaged\n leaf vhd\n";
+    const Plan plan = parse_world("policy hold=leaf,backup hold=nobody,here\n" + tree).plan();
+    EXPECT_EQ(reason_of(plan, "base"), "image-damaged");
+    EXPECT_EQ(reason_of(plan, "bad"), "image-damaged");
+    EXPECT_EQ(reason_of(plan, "leaf"), "held");
+}
+
+TEST(PlanRules, DelayedStepWaitsWithWhatBuildsUponIt) {
+    const std::string tree = "base hidden vhd size=10G data=0-1G\n"
+                             " mid hidden vhd size=10G data=1G-5G\n"
+                             "  leaf vhd size=10G data=512M-1G\n";
+    const Plan first = parse_world("policy retry=leaf,mid,disk-full\n" + tree).plan();
+    EXPECT_TRUE(first.steps.empty());
+    for (const std::string vdi : {"base", "mid", "leaf"})
+        EXPECT_EQ(reason_of(first, vdi), "retry-later") << vdi;
+    const Plan second = parse_world("policy retry=base,leaf,disk-full\n" + tree).plan();
+    ASSERT_EQ(second.steps.size(), 1U);
+    EXPECT_EQ(second.steps[0].into, "mid");
+    EXPECT_THAT(second.skipped, testing::ElementsAre(Skipped{
+                                    "base", "retry-later", "merging base into leaf has to wait: disk-full", "", 0_B}));
+}
+
+TEST(PlanRules, DelayedCollectionKeepsWhatItReadsThrough) {
+    const Plan plan = parse_world("policy retry=dead,,busy\n"
+                                  "base hidden vhd\n dead hidden vhd\n"
+                                  "more hidden vhd\n")
+                          .plan();
+    ASSERT_EQ(plan.steps.size(), 1U);
+    EXPECT_EQ(plan.steps[0].vdi, "more");
+    EXPECT_EQ(reason_of(plan, "dead"), "retry-later");
+    EXPECT_EQ(reason_of(plan, "base"), "retry-later");
+}
+
+// The other way of a group does not go around a delay.
+TEST(PlanRules, DelayIsNotEvadedByASecondBestWay) {
+    const std::string tree = "free 3M\n"
+                             "base hidden qcow2 size=4G data=0-64M physical=66M\n"
+                             " leaf qcow2 size=4G data=0-60M physical=62M\n";
+    const Plan free_way = parse_world(tree).plan();
+    ASSERT_EQ(free_way.steps.size(), 1U);
+    EXPECT_EQ(free_way.steps[0].direction, Direction::down);
+    const Plan plan = parse_world("policy retry=leaf,base,checksum\n" + tree).plan();
+    EXPECT_TRUE(plan.steps.empty());
+    EXPECT_EQ(reason_of(plan, "leaf"), "no-space");
+}
+
+TEST(PlanRules, SwitchedOffVdiDividesItsGroup) {
+    const std::string tree = "base hidden vhd data=0-64M\n"
+                             " low hidden vhd\n"
+                             "  mid hidden vhd\n"
+                             "   high hidden vhd\n"
+                             "    leaf vhd\n";
+    const Plan plan = parse_world("policy out=mid,coalesce-disabled\n" + tree).plan();
+    ASSERT_EQ(plan.steps.size(), 2U);
+    for (const Step& step : plan.steps) {
+        EXPECT_TRUE(step.into == "base" || step.into == "leaf") << to_text(step);
+        EXPECT_EQ(step.relinked, step.into == "base" ? std::vector<std::string>{"mid"} : std::vector<std::string>{});
+        EXPECT_EQ(step.parent_after, step.into == "base" ? std::nullopt : std::optional<std::string>{"mid"});
+    }
+    EXPECT_THAT(plan.skipped, testing::ElementsAre(
+                                  Skipped{"mid", "coalesce-disabled", "coalescing is switched off for it", "", 0_B}));
+}
+
+TEST(PlanRules, NeighbourOfASwitchedOffVdiIsToldSo) {
+    const Plan plan = parse_world("policy out=base,gc-disabled\nbase hidden vhd\n leaf vhd\n").plan();
+    EXPECT_TRUE(plan.steps.empty());
+    EXPECT_EQ(reason_of(plan, "base"), "gc-disabled");
+    EXPECT_EQ(reason_of(plan, "leaf"), "gc-disabled");
+    EXPECT_EQ(plan.skipped.back().cause, "base");
+}
+
+TEST(PlanRules, GarbageCollectionCanBeSwitchedOff) {
+    const std::string tree = "base hidden vhd\n leaf vhd\ndead hidden vhd\n";
+    for (const std::string off : {"gc=false", "collect=false coalesce=false", "out=dead,gc-disabled coalesce=false"}) {
+        const Plan plan = parse_world("policy " + off + "\n" + tree).plan();
+        EXPECT_TRUE(plan.steps.empty()) << off;
+        EXPECT_EQ(reason_of(plan, "dead"), "gc-disabled") << off;
+        EXPECT_EQ(reason_of(plan, "leaf"), off == "gc=false" ? "gc-disabled" : "coalesce-disabled") << off;
+    }
+    const Plan collected = parse_world("policy out=dead,coalesce-disabled\ndead hidden vhd\n").plan();
+    EXPECT_EQ(collected.steps.size(), 1U) << "only merging is switched off";
 }
 
 TEST(PlanRules, CandidatesAreExactlyWhatIsPriced) {

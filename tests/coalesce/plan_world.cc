@@ -81,7 +81,15 @@ void set_policy_word(Policy& policy, const std::string& word) {
     const std::string& key = parts.at(0);
     const std::string& value = parts.at(1);
     const auto names = split(value, ',');
-    if (key == "collect")
+    if (key == "gc")
+        policy.gc = value == "true";
+    else if (key == "out")
+        policy.refused[names.at(0)] = names.at(1);
+    else if (key == "hold")
+        policy.holds[names.at(0)] = names.at(1);
+    else if (key == "retry")
+        policy.retry_later[{names.at(0), names.at(1)}] = names.at(2);
+    else if (key == "collect")
         policy.collect = value == "true";
     else if (key == "coalesce")
         policy.coalesce = value == "true";

@@ -6,6 +6,7 @@
 //   base hidden vhd size=10G data=0-4M,6M-8M physical=6M
 //     leaf vhd data=0-1M zero=4M-5M open=4711:qemu
 //
+// Further words of a policy: gc=false out=VDI,CODE hold=VDI,TEXT retry=VDI,INTO,TEXT refuse=LEAF,CODE.
 // Further words of a node: state=damaged reason=CODE text=WORD suspects=a,b parent=NAME unmergeable=CODE.
 #pragma once
 
