@@ -30,7 +30,7 @@ Outlook outlook_of_reason(std::string_view reason);
 /// Whoever keeps a VDI from being worked on.
 struct Holder {
     std::string kind; ///< "process", "lock", "sm-journal", "hold", "pause", "vm"
-    std::string name; ///< of the process, the lock, the owner of the hold
+    std::string name; ///< of the process, the lock; of a hold its id, of a pause its owner
     int pid = 0;      ///< 0 where there is none
     std::string text; ///< for people
     bool operator==(const Holder&) const = default;
@@ -39,25 +39,29 @@ struct Holder {
 struct Explanation {
     std::string vdi;
     Outlook verdict = Outlook::nothing_to_do;
-    std::string reason; ///< reason code, never empty
-    std::string text;   ///< a sentence or two for people, names what is in the way
-    std::vector<Holder> holders;
+    /// Reason code, never empty: that of Plan::skipped where the VDI is named there; otherwise what is done (collect,
+    /// coalesce, leaf-coalesce, relink), or why there is nothing to do (visible, shared, not-planned).
+    std::string reason;
+    std::string text;                 ///< sentences for people, which name what is in the way
+    std::vector<Holder> holders;      ///< not all where there are very many
     std::string unblocks;             ///< what has to happen, for people; empty when nothing is in the way
     std::string next;                 ///< what coppice does next with it
     std::optional<UnixSeconds> since; ///< filled in from the journal
     bool operator==(const Explanation&) const = default;
 };
 
-/// What is known beside the tree and the plan.
+/// What is known beside the tree and the plan. Holds and frozen entries should be those that the plan was made with:
+/// the plan decides, and what is said here only tells more of it.
 struct Situation {
-    const Step* running = nullptr;                    ///< the step under way, if any
+    const Step* running = nullptr;                    ///< the step under way, if any; by the names that `tree` has
     std::map<std::string, std::vector<Holder>> holds; ///< by vdi: holds that an admin made, with the hold's id as name
     std::map<std::string, std::string> frozen;        ///< by vdi: entries of sm, unfinished header changes
-    std::optional<Pause> pause;
-    std::optional<UnixSeconds> next_cycle; ///< when the service looks again; nullopt without a service
+    std::optional<Pause> pause;                       ///< as given to admit()
+    std::optional<UnixSeconds> next_cycle;            ///< when the service looks again; nullopt without a service
 };
 
-/// One for each node of `tree`, sorted by vdi. `admitted` is what admit() made of the plan.
+/// One for each node of `tree`, sorted by vdi. `admitted` is what admit() made of the plan. A VDI is planned where a
+/// step empties it, pours into it, or relinks it. O(n log n).
 std::vector<Explanation> explain(const SrTree& tree, const Plan& admitted, const Situation& situation);
 
 } // namespace coppice

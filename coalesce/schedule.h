@@ -13,12 +13,15 @@ namespace coppice {
 /// Seconds since 1970-01-01.
 using UnixSeconds = std::int64_t;
 
-/// A daily time in which work may be done, in local time. 22:00-06:00 goes over midnight; equal ends mean always.
+/// "2026-11-25T12:00:00Z", for people and scripts; "never" for a time behind the year 9999.
+std::string rfc3339(UnixSeconds time);
+
+/// A daily time in which work may begin, in local time. 22:00-06:00 goes over midnight; equal ends mean always.
 struct Window {
     unsigned begin_minute = 0; ///< of the day, below 1440
-    unsigned end_minute = 0;
+    unsigned end_minute = 0;   ///< the first minute that is outside again
 
-    /// "HH:MM-HH:MM"; throws std::invalid_argument saying what is wrong.
+    /// "HH:MM-HH:MM", 00:00 to 23:59, always two digits; throws std::invalid_argument saying what is wrong.
     static Window parse(std::string_view text);
     /// `minute_of_day` below 1440.
     bool contains(unsigned minute_of_day) const;
@@ -27,8 +30,8 @@ struct Window {
 };
 
 struct Pause {
-    std::optional<UnixSeconds> until; ///< nullopt: until somebody resumes
-    bool until_danger = false;        ///< ends for a tree that crosses a danger line
+    std::optional<UnixSeconds> until; ///< nullopt: until somebody resumes. From this second on it does not count
+    bool until_danger = false;        ///< does not keep from work on what crosses a danger line; otherwise absolute
     std::string owner;
     std::string reason;
     bool operator==(const Pause&) const = default;
@@ -36,7 +39,8 @@ struct Pause {
 
 /// Where work goes on although it is not the time for it.
 struct DangerLines {
-    std::size_t chain_depth = 24; ///< images in a chain, the leaf and the root among them (sm's limit is 30)
+    /// Images in a chain, from a visible disk to its root, both counted (sm's limit is 30).
+    std::size_t chain_depth = 24;
 };
 
 struct Schedule {
@@ -54,10 +58,17 @@ struct WallTime {
 struct Admission {
     Plan plan;                        ///< what may begin now; what may not is among `skipped`: paused, outside-window
     std::vector<std::string> dangers; ///< why work goes on although it is not the time, a sentence each
-    std::optional<UnixSeconds> look_again; ///< when the answer changes by itself
+    /// When what waits now may begin by itself, or waits for another reason: the pause ends, the window begins.
+    /// nullopt: nothing waits for a time. A change of the clock in between moves it, so that it is asked for anew then.
+    std::optional<UnixSeconds> look_again;
 };
 
-/// `free` is what the SR has free: where the cheapest step does not fit into it any more, steps that free space go on.
+/// Collections are steps like all others. When it is not the time, two kinds of steps go on, with those that they build
+/// upon (whose images are next to theirs), as far as they fit into `free`, what the SR has free:
+///  - those with an image in a chain that is at or above the danger line;
+///  - where `free` is below what the cheapest of the steps that need space and wait would need (VDIs skipped with
+///    no-space among them): steps that free space, collections first, until that one would fit.
+/// O(n log n) in nodes and steps.
 Admission admit(const Plan& plan, const SrTree& tree, Bytes free, const Schedule& schedule, const WallTime& time);
 
 } // namespace coppice

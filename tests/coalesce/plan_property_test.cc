@@ -1,5 +1,6 @@
 // Random trees, planned and carried out cell by cell on a model that shares no code with the planner.
 #include "coalesce/plan_text.h"
+#include "coalesce/schedule.h"
 #include "tests/coalesce/plan_world.h"
 
 #include <gtest/gtest.h>
@@ -20,6 +21,7 @@ struct Layer {
     std::vector<int> content; ///< as many cells as the image is large
     TreeNode node;            ///< everything else
     std::string check_reason; ///< not mergeable, if not empty
+    bool held = false;
 
     bool operator==(const Layer& other) const {
         return uuid == other.uuid && parent == other.parent && content == other.content;
@@ -94,6 +96,7 @@ void add_trouble(Model& model, Random& random) {
         if (random.one_in(40)) layer.node.state = NodeState::damaged;
         if (random.one_in(40)) layer.node.state = NodeState::unknown;
         if (random.one_in(40)) layer.check_reason = "unsupported-feature";
+        if (random.one_in(40)) layer.held = true;
         if (random.one_in(60))
             layer.node.suspected_parents = {
                 std::next(model.begin(), static_cast<std::ptrdiff_t>(random.below(model.size())))->first};
@@ -129,6 +132,7 @@ test::PlanWorld world_of(const Model& model) {
         for (std::size_t at = 0; at < layer.content.size(); ++at)
             if (layer.content[at] != unmapped)
                 append(facts.map, {ByteRange::at(at * cell, cell), layer.content[at] == 0});
+        if (layer.held) world.policy.holds[uuid] = "backup";
         world.facts[uuid] = facts;
         world.tree.nodes.push_back(node);
     }
@@ -221,7 +225,7 @@ std::set<std::string> untouchable(const Model& model, const std::vector<std::str
     for (const auto& [uuid, layer] : model) {
         const bool lost = layer.parent && (!model.contains(*layer.parent) || layer.parent == uuid);
         const bool refused = !layer.check_reason.empty() && std::ranges::binary_search(candidates, uuid);
-        if (layer.node.state == NodeState::ok && !refused && !lost) continue;
+        if (layer.node.state == NodeState::ok && !refused && !lost && !layer.held) continue;
         origins.insert(uuid);
         add_ancestors(uuid);
         for (const std::string& suspect : layer.node.suspected_parents)
@@ -292,6 +296,31 @@ void check_steps(const Model& before, Model& model, const Plan& plan, Bytes free
 
 enum class Trouble { none, some };
 
+void switch_some_off(test::PlanWorld& world, Random& random) {
+    for (const TreeNode& node : world.tree.nodes)
+        if (random.one_in(20)) world.policy.refused[node.uuid] = "gc-disabled";
+}
+
+void delay_some(test::PlanWorld& world, Random& random) {
+    for (const Step& step : world.plan().steps)
+        if (random.one_in(3)) world.policy.retry_later[{step.vdi, step.into.value_or("")}] = "did not work";
+}
+
+/// What goes on in danger can be carried out without the rest of the plan, and the rest is told of.
+void admit_at_a_bad_time(const Model& before, const test::PlanWorld& world, const Plan& plan, Random& random) {
+    Schedule schedule;
+    schedule.window = Window{0, 1};
+    schedule.danger.chain_depth = 1 + random.below(8);
+    const Bytes free = random.one_in(2) ? world.free_space : random.below(40) * 1_MiB;
+    const Plan now = admit(plan, world.tree, free, schedule, {0, 720}).plan;
+    Model model = before;
+    const auto candidates = merge_candidates(world.tree, world.policy);
+    ASSERT_NO_FATAL_FAILURE(check_steps(before, model, now, free, untouchable(before, candidates)))
+        << to_text(plan) << "admitted:\n"
+        << to_text(now);
+    expect_every_pair_is_explained(before, now);
+}
+
 void run(std::uint64_t seed, Trouble trouble) {
     Random random{seed};
     const Model before = [&] {
@@ -310,8 +339,18 @@ void run(std::uint64_t seed, Trouble trouble) {
             world.policy.direction = DirectionPolicy::down;
     }
     Model model = before;
+    if (trouble == Trouble::some && random.one_in(2)) switch_some_off(world, random);
+    if (trouble == Trouble::some && random.one_in(4)) delay_some(world, random);
     const Plan plan = world.plan();
     ASSERT_EQ(plan, world.plan());
+    for (const Step& step : plan.steps) {
+        for (const std::string& vdi : step.emptied)
+            ASSERT_FALSE(world.policy.refused.contains(vdi)) << to_text(step);
+        ASSERT_FALSE(step.into && world.policy.refused.contains(*step.into)) << to_text(step);
+    }
+    for (const Step& step : plan.steps)
+        ASSERT_FALSE(world.policy.retry_later.contains({step.vdi, step.into.value_or("")})) << to_text(step);
+    ASSERT_NO_FATAL_FAILURE(admit_at_a_bad_time(before, world, plan, random));
     const auto candidates = merge_candidates(world.tree, world.policy);
     for (const Step& step : plan.steps) {
         if (step.kind == StepKind::collect) continue;
@@ -323,7 +362,8 @@ void run(std::uint64_t seed, Trouble trouble) {
     expect_every_pair_is_explained(before, plan);
     if (world.free_space < 1_TiB) return; // what did not fit may fit afterwards
     test::PlanWorld after = world_of(model);
-    after.policy = world.policy;
+    after.policy = world.policy; // a delayed step may have another name by now
+    if (!world.policy.retry_later.empty()) return;
     after.tree.complete = world.tree.complete;
     ASSERT_TRUE(after.plan().steps.empty()) << to_text(plan) << to_text(after.plan());
 }
