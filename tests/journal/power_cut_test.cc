@@ -129,6 +129,31 @@ void expect_opens_as_left(const Recording& recording, const Picture& picture, co
     EXPECT_EQ(journal->events(1).at(0).text, "works again");
 }
 
+void develop(const Picture& picture, Survival survival, std::mt19937& random, const JournalDirectory& directory) {
+    picture.develop(directory.root(), survival, random);
+    leave_index(directory, random);
+    age(directory);
+}
+
+/// Power is lost again while the journal is opened after the first time.
+void expect_opens_after_another_cut(const Recording& recording, const Picture& first, std::mt19937& random) {
+    std::vector<Picture> pictures;
+    {
+        const JournalDirectory directory;
+        develop(first, Survival::chance, random, directory);
+        const PowerCutVfs vfs{directory.root()};
+        Journal::open(directory.path(), Create::yes, sr_key);
+        pictures = vfs.pictures();
+    }
+    for (Picture& second : pictures) {
+        SCOPED_TRACE("and again after: " + second.call);
+        const JournalDirectory directory;
+        develop(second, Survival::chance, random, directory);
+        second.finished = first.finished;
+        expect_opens_as_left(recording, second, directory);
+    }
+}
+
 // ---- scripts ----
 
 void copy_version_1(const std::string& path) {
@@ -156,6 +181,7 @@ std::vector<Step> every_method() {
         [](Journal& j) {
             j.begin_edit("a.vhd", {1, 2, 3, 4}, edit, {{Bytes{512}, {std::byte{7}, std::byte{8}}}});
         },
+        [](Journal& j) { j.take_up(1); },
         [](Journal& j) { j.begin(merge_of("b")); },
         [](Journal& j) { j.end_edit(1); },
         [](Journal& j) { j.set_state(1, OperationState::done); },
@@ -265,23 +291,24 @@ void PowerCut::check(const Script& script, int chances) {
     const Recording recording = record(script);
     ASSERT_EQ(recording.states.size(), script.steps.size() + 1);
     EXPECT_FALSE(recording.renamed_unflushed);
-    std::uint32_t seed = 1;
+    std::vector<Survival> survivals{Survival::nothing, Survival::everything};
+    survivals.insert(survivals.end(), static_cast<std::size_t>(chances), Survival::chance);
+    std::uint32_t seed = 0;
     for (const Picture& picture : recording.pictures) {
-        std::vector<Survival> survivals{Survival::nothing, Survival::everything};
-        survivals.insert(survivals.end(), static_cast<std::size_t>(chances), Survival::chance);
         for (const Survival survival : survivals) {
+            std::mt19937 random{++seed};
             SCOPED_TRACE("power lost after: " + picture.call + ", steps finished: " + std::to_string(picture.finished) +
                          ", survival " + std::to_string(static_cast<int>(survival)) + ", seed " + std::to_string(seed));
-            std::mt19937 random{seed++};
             const JournalDirectory directory;
-            picture.develop(directory.root(), survival, random);
-            leave_index(directory, random);
-            age(directory);
+            develop(picture, survival, random, directory);
             ASSERT_NO_THROW(expect_opens_as_left(recording, picture, directory));
-            if (testing::Test::HasFailure()) return;
+            if (seed % 29 == 0) {
+                ASSERT_NO_THROW(expect_opens_after_another_cut(recording, picture, random));
+            }
+            if (HasFailure()) return;
         }
     }
-    std::cout << recording.pictures.size() << " moments, " << seed - 1 << " power cuts\n";
+    std::cout << recording.pictures.size() << " moments, " << seed << " power cuts\n";
 }
 
 TEST_P(PowerCut, LosesNothingThatReturnedAndLeavesNothingHalf) {
