@@ -177,8 +177,13 @@ private:
         const bool of_the_node = cause != place || is_frozen(skipped.reason);
         if (skipped.reason == "no-space") return with_stop("Merging it " + why);
         if (!of_the_node || what.empty()) return sentence(why);
-        std::string text = subject(cause, place) + " " + std::string{what};
-        if (why != "the image is damaged") text += ": " + why; // which says no more than the predicate
+        std::string text = subject(cause, place) + " ";
+        if (why.starts_with("held ")) // "held by root until …"
+            text += "is " + why;
+        else if (why == "the image is damaged") // which says no more than the predicate
+            text += what;
+        else
+            text += std::string{what} + ": " + why;
         text = with_stop(std::move(text));
         if (cause != place && is_frozen(skipped.reason))
             text += " As long as that is so, this VDI stays as it is, too.";
