@@ -1,7 +1,9 @@
 #include "coalesce/execute.h"
 
+#include "coalesce/locked_sr.h"
 #include "coalesce/merge_operation.h"
 #include "coalesce/relink.h"
+#include "coalesce/still_valid.h"
 #include "format/base/error.h"
 #include "format/base/log.h"
 
@@ -11,6 +13,9 @@
 namespace coppice {
 namespace {
 
+// Children that change their parent in one passage.
+constexpr std::size_t children_at_once = 16;
+
 bool contains(const std::vector<std::string>& list, const std::string& item) {
     return std::ranges::find(list, item) != list.end();
 }
@@ -19,90 +24,142 @@ void execute_collect(const Step& step, MergeContext& context) {
     remove_emptied(context, {step.vdi});
 }
 
-/// Every child of `from` that is not itself emptied gets `into` as its parent. `into` is complete and flushed.
-void relink_children(const Step& step, MergeContext& context, const std::string& from) {
-    const SrTree tree = context.trees.current();
-    const TreeNode& into = require_node(tree, *step.into);
-    const auto target = open_image(context.storage.open(into.file, Access::read_only), into.format);
-    const NewParent parent = as_parent(into, *target);
-    for (const std::string& uuid : tree.children(from)) {
-        if (contains(step.emptied, uuid)) continue;
-        ClaimedImage child{context, require_node(tree, uuid), Access::read_write};
-        relink(context, child, parent);
-    }
+/// Ends what a merge has begun, in short passages. In each of them the SR is looked at again first.
+class Completion {
+public:
+    Completion(const Step& step, const journal::Operation& operation, MergeContext& context)
+        : step_{step}, operation_{operation}, context_{context} {}
+
+    void down();
+    void up();
+    void leaf_down();
+
+private:
+    void require_as_recorded(const SrTree& tree) const;
+    bool relink_some(bool tell_sm);
+    std::vector<std::string> next_children(const SrTree& tree) const;
+    void relink_leaf();
+    void remember_change(const TreeNode& source);
+
+    const Step& step_;
+    journal::Operation operation_;
+    MergeContext& context_;
+};
+
+void Completion::require_as_recorded(const SrTree& tree) const {
+    if (const auto why = changed_since(step_, operation_.sources, operation_.cursor, tree))
+        throw Refused{"sm-operation", step_.vdi, *why};
 }
 
-void complete_down(const Step& step, MergeContext& context) {
+/// Children of the emptied image for one passage: only their leaves have to be free for it.
+std::vector<std::string> Completion::next_children(const SrTree& tree) const {
+    std::vector<std::string> next;
+    for (const std::string& uuid : tree.children(step_.vdi))
+        if (next.size() < children_at_once && !contains(step_.emptied, uuid)) next.push_back(uuid);
+    return next;
+}
+
+/// Gives children of the emptied image `into`, which is complete and flushed, as their parent. False when there is none
+/// left.
+bool Completion::relink_some(bool tell_sm) {
+    const std::string entry = "relink_" + step_.vdi;
+    const LockedSr sr{context_, [&](const SrTree& tree) {
+                          const auto next = next_children(tree);
+                          return std::set<std::string>{next.begin(), next.end()};
+                      }};
+    const bool unfinished = sr.tree().find(step_.vdi) != nullptr;
+    if (unfinished) require_as_recorded(sr.tree());
+    const std::vector<std::string> next = next_children(sr.tree());
+    if (next.empty()) {
+        if (tell_sm && context_.storage.exists(entry)) {
+            context_.storage.remove(entry);
+            context_.storage.sync();
+        }
+        return false;
+    }
+    const TreeNode& into = require_node(sr.tree(), *step_.into);
+    const auto target = open_image(context_.storage.open(into.file, Access::read_only), into.format);
+    const auto children = claim_all(context_, sr.tree(), next);
+    if (tell_sm) write_small_file(context_.storage, entry, "1");
+    for (const auto& child : children) {
+        relink(context_, *child, as_parent(into, *target));
+        if (sr.time_is_up()) break;
+    }
+    return true;
+}
+
+void Completion::down() {
     // sm understands this entry only where the merged image's own parent is the target; with several levels every state
     // on the way is an ordinary tree, and our own journal knows the rest.
-    const std::string entry = "relink_" + step.vdi;
-    const bool tell_sm = step.emptied.size() == 1;
-    if (tell_sm) write_small_file(context.storage, entry, "1");
-    relink_children(step, context, step.vdi);
-    if (tell_sm) {
-        context.storage.remove(entry);
-        context.storage.sync();
+    const bool tell_sm = step_.emptied.size() == 1;
+    while (relink_some(tell_sm)) {
     }
-    remove_emptied(context, step.emptied);
+    remove_emptied(context_, step_.emptied);
 }
 
-void complete_up(const Step& step, MergeContext& context) {
-    const SrTree tree = context.trees.current();
-    const TreeNode& into = require_node(tree, *step.into);
-    if (into.parent != step.parent_after) {
-        std::optional<NewParent> parent;
-        if (step.parent_after) {
-            const TreeNode& node = require_node(tree, *step.parent_after);
-            const auto image = open_image(context.storage.open(node.file, Access::read_only), node.format);
-            parent = as_parent(node, *image);
+void Completion::up() {
+    {
+        const LockedSr sr{context_, [&](const SrTree&) { return std::set<std::string>{*step_.into}; }};
+        require_as_recorded(sr.tree());
+        const TreeNode& into = require_node(sr.tree(), *step_.into);
+        if (into.parent != step_.parent_after) {
+            std::optional<NewParent> parent;
+            if (step_.parent_after) {
+                const TreeNode& node = require_node(sr.tree(), *step_.parent_after);
+                const auto image = open_image(context_.storage.open(node.file, Access::read_only), node.format);
+                parent = as_parent(node, *image);
+            }
+            ClaimedImage target{context_, into, Access::read_write};
+            relink(context_, target, parent);
         }
-        ClaimedImage target{context, into, Access::read_write};
-        relink(context, target, parent);
     }
-    remove_emptied(context, step.emptied);
+    remove_emptied(context_, step_.emptied);
 }
 
 /// A source that we have changed ourselves is still the one whose data was read. Without this word recovery takes it
 /// for changed by a guest: safe, but it would do the merge again.
-void remember_change(const Step& step, MergeContext& context, const TreeNode& source) {
-    for (journal::Operation& operation : context.journal.unfinished()) {
-        if (operation.vdi != step.vdi || operation.into != *step.into) continue;
-        for (journal::Fingerprint& known : operation.sources)
-            if (known.vdi == source.uuid)
-                known.identity = context.storage.open(source.file, Access::read_only)->identity();
-        context.journal.set_sources(operation.id, operation.sources);
-    }
+void Completion::remember_change(const TreeNode& source) {
+    for (journal::Fingerprint& known : operation_.sources)
+        if (known.vdi == source.uuid)
+            known.identity = context_.storage.open(source.file, Access::read_only)->identity();
+    context_.journal.set_sources(operation_.id, operation_.sources);
 }
 
-void complete_leaf_down(const Step& step, MergeContext& context) {
+void Completion::relink_leaf() {
+    const LockedSr sr{context_, [&](const SrTree&) { return std::set<std::string>{step_.vdi}; }};
+    const TreeNode* node = sr.tree().find(step_.vdi);
+    if (node == nullptr || node->parent == step_.into) return;
+    require_as_recorded(sr.tree());
+    const TreeNode& into = require_node(sr.tree(), *step_.into);
+    const auto target = open_image(context_.storage.open(into.file, Access::read_only), into.format);
+    ClaimedImage child{context_, *node, Access::read_write};
+    relink(context_, child, as_parent(into, *target));
+    remember_change(*node);
+}
+
+void Completion::leaf_down() {
     // Levels between the leaf and the target go first, so that the exchange of names has two images only.
-    const std::string leaf = step.vdi;
-    if (step.emptied.size() > 1) {
-        const SrTree tree = context.trees.current();
-        const TreeNode* node = tree.find(leaf);
-        if (node != nullptr && node->parent != step.into) {
-            const TreeNode& into = require_node(tree, *step.into);
-            const auto target = open_image(context.storage.open(into.file, Access::read_only), into.format);
-            ClaimedImage child{context, *node, Access::read_write};
-            relink(context, child, as_parent(into, *target));
-            remember_change(step, context, *node);
-        }
-        remove_emptied(context, {step.emptied.begin() + 1, step.emptied.end()});
+    if (step_.emptied.size() > 1) {
+        if (context_.trees.current().find(*step_.into) != nullptr) relink_leaf();
+        remove_emptied(context_, {step_.emptied.begin() + 1, step_.emptied.end()});
     }
-    const SrTree tree = context.trees.current();
-    if (tree.find(*step.into) == nullptr) return; // the names are exchanged already
-    replace_leaf(context, leaf, *step.into);
+    std::vector<std::unique_ptr<ClaimedImage>> freed; // behind the passage
+    const LockedSr sr{context_, [&](const SrTree&) { return std::set<std::string>{step_.vdi}; }};
+    if (sr.tree().find(*step_.into) == nullptr) return; // the names are exchanged already
+    require_as_recorded(sr.tree());
+    freed = replace_leaf(context_, sr, step_.vdi, *step_.into);
 }
 
 } // namespace
 
-void complete(const Step& step, MergeContext& context) {
+void complete(const Step& step, const journal::Operation& operation, MergeContext& context) {
+    Completion completion{step, operation, context};
     if (step.direction == Direction::up)
-        complete_up(step, context);
+        completion.up();
     else if (step.kind == StepKind::leaf_coalesce)
-        complete_leaf_down(step, context);
+        completion.leaf_down();
     else
-        complete_down(step, context);
+        completion.down();
 }
 
 StepResult execute(const Step& step, MergeContext& context) {
@@ -114,7 +171,7 @@ StepResult execute(const Step& step, MergeContext& context) {
     } else {
         MergeOperation operation{step, context};
         operation.merge();
-        complete(step, context);
+        complete(step, operation.record(), context);
         operation.close();
         result.copied = operation.copied();
         result.shared = operation.shared();

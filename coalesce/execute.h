@@ -12,7 +12,8 @@ namespace coppice {
 StepResult execute(const Step& step, MergeContext& context);
 
 /// The last part of a merge, after all data is known to be in `into`: relink, exchange names, delete. Does what is left
-/// to do of it.
-void complete(const Step& step, MergeContext& context);
+/// to do of it. `sources` and `cursor` are those of the recorded operation: whatever has changed since, looked at while
+/// nobody else changes the SR, makes this throw Refused("sm-operation") and leave the rest undone.
+void complete(const Step& step, const journal::Operation& operation, MergeContext& context);
 
 } // namespace coppice

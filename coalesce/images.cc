@@ -3,24 +3,29 @@
 #include "format/base/error.h"
 
 namespace coppice {
-namespace {
 
-void require_unused(MergeContext& context, const Image& image) {
-    const FileIdentity identity = image.device().identity();
-    const auto openers = context.occupancy.openers({&identity, 1}).front();
-    if (!openers.empty())
-        throw Refused{"attached", image.name(),
-                      "held open by pid " + std::to_string(openers.front().pid) + " (" + openers.front().name + ")"};
+Refused held_open(const std::string& image, const Opener& opener) {
+    return {"attached", image, "held open by pid " + std::to_string(opener.pid) + " (" + opener.name + ")"};
 }
 
-} // namespace
+void require_unused(MergeContext& context, const std::vector<std::unique_ptr<ClaimedImage>>& images) {
+    std::vector<FileIdentity> identities;
+    for (const auto& image : images)
+        identities.push_back(image->image().device().identity());
+    const auto openers = context.occupancy.openers(identities);
+    for (std::size_t i = 0; i < images.size(); ++i)
+        if (!openers[i].empty()) throw held_open(images[i]->image().name(), openers[i].front());
+}
 
-ClaimedImage::ClaimedImage(MergeContext& context, const TreeNode& node, Access access)
+ClaimedImage::ClaimedImage(MergeContext& context, const TreeNode& node, Access access, Users users)
     : node_{node}, image_{open_image(context.storage.open(node.file, access), node.format)} {
     claim_ = context.occupancy.claim(image_->device(), access == Access::read_write ? Occupancy::Purpose::write
                                                                                     : Occupancy::Purpose::read);
+    if (users == Users::asked_for_elsewhere) return;
     // After the claim: whoever comes later is kept out by it, whoever was there before is seen here.
-    require_unused(context, *image_);
+    const FileIdentity identity = image_->device().identity();
+    const auto openers = context.occupancy.openers({&identity, 1}).front();
+    if (!openers.empty()) throw held_open(image_->name(), openers.front());
 }
 
 std::unique_ptr<Image> ClaimedImage::reopened(MergeContext& context) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "coalesce/merge_context.h"
+#include "format/base/error.h"
 #include "format/image.h"
 
 #include <memory>
@@ -13,8 +14,10 @@ namespace coppice {
 /// One open image of the SR, kept from other programs while this lives.
 class ClaimedImage {
 public:
+    /// Looking for users goes through all processes of the host: who claims several images asks once for all of them.
+    enum class Users { asked_for_here, asked_for_elsewhere };
     /// Throws Busy, or Refused("attached") naming the process that has it open, or what opening throws.
-    ClaimedImage(MergeContext& context, const TreeNode& node, Access access);
+    ClaimedImage(MergeContext& context, const TreeNode& node, Access access, Users users = Users::asked_for_here);
 
     Image& image() { return *image_; }
     const Image& image() const { return *image_; }
@@ -27,6 +30,12 @@ private:
     std::unique_ptr<Image> image_;
     std::unique_ptr<Claim> claim_; ///< declared after the image: it refers to its device
 };
+
+/// Refused("attached"), for an image that `opener` has open.
+Refused held_open(const std::string& image, const Opener& opener);
+
+/// Throws Refused("attached") where another process has one of the images open.
+void require_unused(MergeContext& context, const std::vector<std::unique_ptr<ClaimedImage>>& images);
 
 /// The node named `uuid`; throws NotFound, or Refused with the node's own reason where it is not ok.
 const TreeNode& require_node(const SrTree& tree, const std::string& uuid);

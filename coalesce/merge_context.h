@@ -4,6 +4,7 @@
 #include "coalesce/occupancy.h"
 #include "coalesce/progress.h"
 #include "coalesce/rate_limit.h"
+#include "coalesce/sr_gate.h"
 #include "coalesce/tree_source.h"
 #include "coalesce/verify.h"
 #include "format/base/data_mover.h"
@@ -26,6 +27,7 @@ struct MergeContext {
     TreeSource& trees;
     Progress& progress;
     RateLimit& rate;
+    SrGate& gate;
     std::stop_token stop;
     MergeOptions options;
 };

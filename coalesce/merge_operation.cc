@@ -2,7 +2,9 @@
 
 #include "coalesce/edit_log.h"
 #include "coalesce/merge_pass.h"
+#include "coalesce/sm_note.h"
 #include "coalesce/step_json.h"
+#include "coalesce/still_valid.h"
 #include "format/base/error.h"
 #include "format/base/log.h"
 #include "format/merge_target.h"
@@ -27,18 +29,10 @@ std::vector<const Image*> views(const std::vector<std::unique_ptr<Image>>& image
     return result;
 }
 
-/// The entry by which sm knows that a merge is going on; a left-over one says nothing and is dropped by everybody.
-std::string sm_entry(const Step& step) {
-    return "coalesce_" + step.vdi;
-}
+// A visible target is written to while `sr` is held, which others notice from a quarter of a second on.
+constexpr Bytes batch_into_disk = 8_MiB;
 
 } // namespace
-
-bool target_may_hold_data(const journal::Operation& operation, const journal::Fingerprint& now) {
-    const auto began = std::ranges::find(operation.sources, now.vdi, &journal::Fingerprint::vdi);
-    if (began == operation.sources.end() || !began->identity.same_object(now.identity)) return false;
-    return operation.cursor == 0_B || now.identity.modified_ns > began->identity.modified_ns;
-}
 
 MergeOperation::MergeOperation(const Step& step, MergeContext& context) : step_{step}, context_{context} {
     const SrTree tree = context.trees.current();
@@ -92,11 +86,12 @@ std::vector<journal::Fingerprint> MergeOperation::fingerprints() const {
 }
 
 void MergeOperation::take_up_or_begin() {
-    const auto current = fingerprints();
+    opened_ = fingerprints();
+    const auto& current = opened_;
     const auto still_valid = [&](const journal::Operation& operation) {
         return operation.sources.size() == current.size() &&
                std::equal(current.begin(), current.end() - 1, operation.sources.begin()) &&
-               target_may_hold_data(operation, current.back());
+               target_may_hold_data(operation.sources, operation.cursor, current.back());
     };
     for (const journal::Operation& operation : context_.journal.unfinished()) {
         if (operation.into != *step_.into || operation.direction != to_string(step_.direction)) continue;
@@ -122,9 +117,46 @@ void MergeOperation::take_up_or_begin() {
     record_.id = context_.journal.begin(record_);
 }
 
+/// Whoever activates one of the disks concerned does so under its lock, and looks for merges in its chain first. So
+/// whoever was before us is seen here, and whoever comes later finds the note of this merge.
+LockedSr MergeOperation::enter_unused() {
+    LockedSr sr{context_, [&](const SrTree&) { return std::set<std::string>{*step_.into}; }};
+    require_shape(sr.tree());
+    require_closed(context_, sr.tree(), {*step_.into});
+    return sr;
+}
+
+/// The target is somebody's disk: nobody may attach it (the guard), nor make a snapshot of it or hide it (this
+/// passage).
+std::unique_ptr<Passage> MergeOperation::take_turn() {
+    if (!into_disk()) return nullptr;
+    auto passage = context_.gate.enter({}, context_.stop);
+    const auto device = context_.storage.open(target_->node().file, Access::read_only);
+    if (left_ != std::pair{device->identity(), device->changed_ns()})
+        throw Refused{"sm-operation", *step_.into, "was changed by somebody else while it was merged into"};
+    return passage;
+}
+
+void MergeOperation::end_turn() {
+    if (!into_disk()) return;
+    const auto device = context_.storage.open(target_->node().file, Access::read_only);
+    left_ = {device->identity(), device->changed_ns()};
+}
+
 void MergeOperation::merge() {
-    const std::string entry = sm_entry(step_);
-    write_small_file(context_.storage, entry, "1");
+    std::unique_ptr<LeafGuard> guard;
+    if (into_disk()) guard = context_.gate.guard(*step_.into);
+    // In this order, and back again: whoever finds the note empties the file and waits until it is gone.
+    const auto announcement = context_.gate.announce(step_.vdi);
+    SmNote note{context_.storage, step_.vdi};
+    {
+        const LockedSr sr = enter_unused();
+        for (const journal::Fingerprint& opened : opened_)
+            if (sr.tree().find(opened.vdi)->identity != opened.identity)
+                throw Refused{"attached", opened.vdi, "changed just before it was merged"};
+        end_turn();
+    }
+    GiveWay give_way{context_.stop, *announcement, guard.get()};
 
     std::vector<const Image*> now = views(beneath_);
     const ChainView after{now};
@@ -134,7 +166,11 @@ void MergeOperation::merge() {
             now.push_back(image.get());
     }
     try {
-        pour(ChainView{now}, after);
+        pour(ChainView{now}, after, give_way);
+    } catch (const StopRequested&) {
+        if (!give_way.is_for_somebody() || context_.stop.stop_requested()) throw;
+        throw Busy{step_.vdi,
+                   "sm-operation: gave way to sm, which wants to open its chain; it goes on where it stopped"};
     } catch (const CorruptImage& error) {
         // Whatever the cursor says, something is missing below it: the next attempt begins anew.
         context_.journal.set_state(record_.id, journal::OperationState::abandoned, error.what());
@@ -142,15 +178,21 @@ void MergeOperation::merge() {
     }
 
     context_.journal.set_state(record_.id, journal::OperationState::relinking);
-    context_.storage.remove(entry);
-    context_.storage.sync();
+    note.remove();
     // Let go: completing the step opens what it needs anew, because the headers are about to change.
     sources_.clear();
     beneath_.clear();
     target_.reset();
 }
 
-void MergeOperation::pour(const GuestView& now, const GuestView& after) {
+/// An image that changed while it was copied was in somebody's hands after all.
+void MergeOperation::require_unchanged(const ClaimedImage& source) const {
+    const auto found = std::ranges::find(record_.sources, source.node().uuid, &journal::Fingerprint::vdi);
+    if (found->identity != source.reopened(context_)->device().identity())
+        throw Refused{"attached", source.node().uuid, "changed while it was being merged"};
+}
+
+void MergeOperation::pour(const GuestView& now, const GuestView& after, GiveWay& give_way) {
     const Beneath beneath{now, after};
     const auto before = target_->reopened(context_); // keeps its view of the maps while the other one is written
     const bool down = step_.direction == Direction::down;
@@ -161,34 +203,42 @@ void MergeOperation::pour(const GuestView& now, const GuestView& after) {
     BufferedMover mover{context_.options.sharing};
     {
         const auto target = target_->image().merge_target(log);
-        target->prepare();
-        if (down) {
-            pass.end = std::max(pass.end, sources_.front()->image().virtual_size());
+        const auto in_turn = [&](const std::function<void()>& write) {
+            give_way.check();
+            const auto passage = take_turn();
+            write();
+            end_turn();
+        };
+        if (into_disk()) pass.batch = batch_into_disk;
+        pass.around = in_turn;
+        in_turn([&] { target->prepare(); });
+        if (down) pass.end = std::max(pass.end, sources_.front()->image().virtual_size());
+        if (pass.end > before->virtual_size()) {
+            // Whoever has opened the target goes by tables that are about to move.
+            const LockedSr sr = enter_unused();
             target->grow(pass.end, beneath, mover);
         }
         const MovedBytes earlier{record_.shared_bytes, record_.copied_bytes};
         const Bytes total = step_.copy_bytes;
         Bytes done = record_.copied_bytes + record_.shared_bytes;
         context_.progress.advanced(done, total);
-        run_merge_pass(pass, *target, mover, record_.cursor, context_.stop, [&](Bytes cursor, Bytes handled) {
+        run_merge_pass(pass, *target, mover, record_.cursor, give_way.token(), [&](Bytes cursor, Bytes handled) {
             record_.cursor = cursor;
             record_.copied_bytes = earlier.copied + mover.moved().copied;
             record_.shared_bytes = earlier.shared + mover.moved().shared;
             context_.journal.advance(record_.id, cursor, record_.copied_bytes, record_.shared_bytes);
             done += handled;
             context_.progress.advanced(done, total);
-            context_.rate.spend(handled, context_.stop);
+            if (!sources_.front()->node().hidden) require_unchanged(*sources_.front());
+            context_.rate.spend(handled, give_way.token());
         });
-        target->finish(step_.parent_after ? MergeTarget::Becomes::child : MergeTarget::Becomes::root);
+        const auto becomes = step_.parent_after ? MergeTarget::Becomes::child : MergeTarget::Becomes::root;
+        in_turn([&] { target->finish(becomes); });
     }
     const auto merged = target_->reopened(context_);
-    verify_merge(pass, *merged, context_.options.verify, context_.stop);
-    for (const auto& source : sources_) {
-        // An image that changed while it was copied was in somebody's hands after all.
-        const auto found = std::ranges::find(record_.sources, source->node().uuid, &journal::Fingerprint::vdi);
-        if (found->identity != source->reopened(context_)->device().identity())
-            throw Refused{"attached", source->node().uuid, "changed while it was being merged"};
-    }
+    verify_merge(pass, *merged, context_.options.verify, give_way.token());
+    for (const auto& source : sources_)
+        require_unchanged(*source);
 }
 
 void MergeOperation::close() {

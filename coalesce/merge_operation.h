@@ -2,18 +2,17 @@
 // merged; verified; handed over to relinking.
 #pragma once
 
+#include "coalesce/give_way.h"
 #include "coalesce/images.h"
+#include "coalesce/locked_sr.h"
 #include "coalesce/merge_context.h"
 
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 namespace coppice {
-
-/// Whether the target, as it is `now`, can be the one that the operation poured data into: the same file, and written
-/// to since the operation began. It is not after a snapshot has given its name to a new leaf, nor after a backup or an
-/// older state of the storage has been brought back.
-bool target_may_hold_data(const journal::Operation& operation, const journal::Fingerprint& now);
 
 class MergeOperation {
 public:
@@ -28,6 +27,7 @@ public:
     /// The step is complete.
     void close();
 
+    const journal::Operation& record() const { return record_; }
     bool resumed() const { return resumed_; }
     Bytes copied() const { return record_.copied_bytes; }
     Bytes shared() const { return record_.shared_bytes; }
@@ -36,8 +36,13 @@ private:
     void require_shape(const SrTree& tree) const;
     void open(const SrTree& tree);
     void take_up_or_begin();
-    void pour(const GuestView& now, const GuestView& after);
+    LockedSr enter_unused();
+    std::unique_ptr<Passage> take_turn();
+    void end_turn();
+    void pour(const GuestView& now, const GuestView& after, GiveWay& give_way);
+    void require_unchanged(const ClaimedImage& source) const;
     std::vector<journal::Fingerprint> fingerprints() const;
+    bool into_disk() const { return !target_->node().hidden; }
 
     const Step& step_;
     MergeContext& context_;
@@ -45,6 +50,9 @@ private:
     std::unique_ptr<ClaimedImage> target_;
     std::vector<std::unique_ptr<Image>> beneath_; ///< below all of them, newest first
     journal::Operation record_;
+    std::vector<journal::Fingerprint> opened_; ///< the images as this attempt has opened them
+    /// The visible target as our last write has left it: its name, its file, and when that last changed.
+    std::pair<FileIdentity, std::optional<std::int64_t>> left_;
     bool resumed_ = false;
 };
 

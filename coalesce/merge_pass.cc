@@ -71,12 +71,12 @@ struct Batch {
 
 /// Fills a batch with runs up to the limit, which is looked at only between grains; returns where the next batch
 /// begins.
-Bytes fill(Batch& batch, const std::vector<ChainRun>& runs, ByteRange window) {
+Bytes fill(Batch& batch, const std::vector<ChainRun>& runs, ByteRange window, Bytes limit) {
     Bytes stop_at = window.end;
     for (const ChainRun& run : runs) {
         if (run.guest.begin >= stop_at) break;
         if (run.content != Content::zero) {
-            const Bytes room = batch.bytes < batch_limit ? batch_limit - batch.bytes : 0_B;
+            const Bytes room = batch.bytes < limit ? limit - batch.bytes : 0_B;
             if (run.guest.length() >= room) stop_at = std::min(stop_at, round_up(run.guest.begin + room, window_grain));
         }
         batch.add(clipped(run, {run.guest.begin, std::min(run.guest.end, stop_at)}));
@@ -110,8 +110,8 @@ void run_merge_pass(const MergePass& pass, MergeTarget& target, DataMover& mover
             continue;
         }
         Batch batch;
-        const Bytes end = fill(batch, runs, window);
-        target.write(batch.writes, pass.beneath, mover);
+        const Bytes end = fill(batch, runs, window, pass.batch);
+        pass.around([&] { target.write(batch.writes, pass.beneath, mover); });
         on_durable(end, batch.bytes);
         cursor = end;
     }

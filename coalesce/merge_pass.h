@@ -27,6 +27,10 @@ struct MergePass {
     /// Down: sources are newer than the target and win. Up: they are older, and fill only what the target leaves open.
     enum class Rank { newer, older };
     Rank rank;
+    /// One write hands over at most about this much.
+    Bytes batch = batch_limit;
+    /// Does each write: others may have to be kept out for it.
+    std::function<void(const std::function<void()>& write)> around = [](const auto& write) { write(); };
 };
 
 /// Called when everything below `cursor` is durable; `handled` guest bytes were written since the last call. May throw

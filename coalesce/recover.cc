@@ -3,51 +3,22 @@
 #include "coalesce/edit_log.h"
 #include "coalesce/execute.h"
 #include "coalesce/images.h"
+#include "coalesce/locked_sr.h"
 #include "coalesce/merge_operation.h"
 #include "coalesce/step_json.h"
+#include "coalesce/still_valid.h"
 #include "coalesce/verify.h"
 #include "format/base/error.h"
 
 #include <algorithm>
+#include <optional>
+#include <set>
 
 namespace coppice {
 namespace {
 
 std::string stem(const std::string& file) {
     return file.substr(0, file.rfind('.'));
-}
-
-/// Whether every image that still exists is what it was: a source to the byte (what a guest has written to a leaf since
-/// is not in the target), the target as the file that the data was poured into.
-bool images_unchanged(const journal::Operation& operation, const SrTree& tree, Storage& storage) {
-    return std::ranges::all_of(operation.sources, [&](const journal::Fingerprint& recorded) {
-        const TreeNode* node = tree.find(recorded.vdi);
-        if (node == nullptr) return recorded.vdi != operation.into;
-        const FileIdentity now = storage.open(node->file, Access::read_only)->identity();
-        if (recorded.vdi == operation.into) return target_may_hold_data(operation, {recorded.vdi, now});
-        return now == recorded.identity;
-    });
-}
-
-/// Whether the links are those of before the step, or those on its way: since then sm may have made a snapshot, which
-/// gives the name of a leaf to a new image, or have merged something itself.
-bool links_expected(const Step& step, const SrTree& tree) {
-    const TreeNode& into = require_node(tree, *step.into);
-    const bool down = step.direction == Direction::down;
-    const bool relinked = !down && into.parent == step.parent_after;
-    std::optional<std::string> child; // that has to have the next one as its parent
-    if (!down && !relinked) child = into.uuid;
-    for (const std::string& uuid : step.emptied) {
-        const TreeNode* node = tree.find(uuid);
-        // They are deleted newest first, and only when nothing refers to them any more.
-        if (node == nullptr && child) return false;
-        if (node == nullptr) continue;
-        if (child && require_node(tree, *child).parent != uuid) return false;
-        child = uuid;
-    }
-    if (!child) return true;
-    const std::optional<std::string> last = down ? step.into : step.parent_after;
-    return require_node(tree, *child).parent == last;
 }
 
 /// Whether the target still maps all that is about to be taken away from beneath or above it.
@@ -91,14 +62,14 @@ void finish(MergeContext& context, const journal::Operation& operation, Recovery
     const Step step = step_from_json(operation.step);
     const SrTree tree = context.trees.current();
     if (!names_exchanged(step, tree)) {
-        if (tree.find(*step.into) == nullptr) return abandon(context, operation, "its target is gone", recovery);
-        if (!images_unchanged(operation, tree, context.storage))
-            return abandon(context, operation, "an image has changed since the data was copied", recovery);
-        if (!links_expected(step, tree))
-            return abandon(context, operation, "other images have taken their places since", recovery);
+        for (const std::string& uuid : step.emptied)
+            if (tree.find(uuid) != nullptr) require_node(tree, uuid);
+        if (tree.find(*step.into) != nullptr) require_node(tree, *step.into);
+        if (const auto why = changed_since(step, operation.sources, operation.cursor, tree))
+            return abandon(context, operation, *why, recovery);
         if (!nothing_missing(step, tree, context))
             return abandon(context, operation, "the target lacks data that it had", recovery);
-        complete(step, context);
+        complete(step, operation, context);
     }
     context.journal.set_state(operation.id, journal::OperationState::done);
     recovery.notes.push_back("completed the interrupted merge of " + step.vdi + " into " + *step.into);
@@ -133,8 +104,30 @@ void recover_operation(MergeContext& context, const journal::Operation& operatio
 
 } // namespace
 
+namespace {
+
+/// Those whose header is half changed, by node.
+std::set<std::string> half_changed(MergeContext& context) {
+    std::set<std::string> nodes;
+    for (const journal::PendingEdit& edit : context.journal.pending_edits())
+        nodes.insert(stem(edit.image));
+    return nodes;
+}
+
+} // namespace
+
 Recovery recover_header_edits(MergeContext& context) {
     Recovery recovery;
+    const std::set<std::string> nodes = half_changed(context);
+    if (nodes.empty()) return recovery;
+    std::optional<LockedSr> sr;
+    try {
+        sr.emplace(context, [&](const SrTree&) { return nodes; });
+    } catch (const Busy& busy) {
+        for (const std::string& node : nodes)
+            recovery.frozen[node] = busy.what();
+        return recovery;
+    }
     for (const RecoveredEdit& edit : recover_edits(context.storage, context.journal, context.occupancy)) {
         if (edit.outcome == RecoveredEdit::Outcome::in_use) recovery.frozen[stem(edit.image)] = edit.text;
         recovery.notes.push_back(edit.image + ": " + edit.text);

@@ -5,6 +5,7 @@
 #include "format/base/log.h"
 
 #include <algorithm>
+#include <span>
 
 namespace coppice {
 namespace {
@@ -45,31 +46,57 @@ void set_hidden(MergeContext& context, ClaimedImage& image, bool hidden) {
     if (image.image().hidden() != hidden) make_durable(context, image.image(), image.image().with_hidden(hidden));
 }
 
-void remove_emptied(MergeContext& context, const std::vector<std::string>& uuids) {
-    const SrTree tree = context.trees.current(); // what was true when the plan was made does not count here
-    for (auto uuid_place = uuids.begin(); uuid_place != uuids.end(); ++uuid_place) {
-        const std::string& uuid = *uuid_place;
-        const TreeNode* node = tree.find(uuid);
-        if (node == nullptr) continue;
-        require_node(tree, uuid); // what cannot be read has no flags
-        if (!node->hidden) throw Refused{"siblings", uuid, "is visible: only hidden images are ever deleted"};
-        for (const std::string& child : tree.children(uuid))
-            if (std::find(uuids.begin(), uuid_place, child) == uuid_place)
-                throw Refused{"siblings", uuid, "still has the child " + child};
-        // Claimed, so that nobody opens it between the look at its users and its end.
-        const ClaimedImage claimed{context, *node, Access::read_write};
-        context.storage.remove(node->file);
+namespace {
+
+/// Throws Refused where `node` is not to be deleted, `gone` being what goes before it.
+void require_unneeded(const SrTree& tree, const TreeNode& node, std::span<const std::string> gone) {
+    if (!node.hidden) throw Refused{"siblings", node.uuid, "is visible: only hidden images are ever deleted"};
+    for (const std::string& child : tree.children(node.uuid))
+        if (std::ranges::find(gone, child) == gone.end())
+            throw Refused{"siblings", node.uuid, "still has the child " + child};
+}
+
+/// False when nothing is left. `removed` stay open, so that their space is freed when others may enter the SR again:
+/// for a large file that takes its time.
+bool remove_some(MergeContext& context, const std::vector<std::string>& uuids,
+                 std::vector<std::unique_ptr<ClaimedImage>>& removed) {
+    // What was true when the plan was made does not count here.
+    const LockedSr sr{context, [](const SrTree&) { return std::set<std::string>{}; }};
+    std::vector<std::string> left;
+    for (std::size_t i = 0; i < uuids.size(); ++i)
+        if (sr.tree().find(uuids[i]) != nullptr) {
+            require_unneeded(sr.tree(), require_node(sr.tree(), uuids[i]), // what cannot be read has no flags
+                             std::span{uuids}.first(i));
+            left.push_back(uuids[i]);
+        }
+    // Claimed, so that nobody opens them between the look at their users and their end.
+    removed = claim_all(context, sr.tree(), left);
+    for (const auto& image : removed) {
+        const TreeNode& node = image->node();
+        context.storage.remove(node.file);
         context.storage.sync();
-        log::info("coalesce", "deleted vdi=" + uuid + " freed=" + std::to_string(node->physical_size.count()));
+        log::info("coalesce", "deleted vdi=" + node.uuid + " freed=" + std::to_string(node.physical_size.count()));
+        if (sr.time_is_up()) return true;
+    }
+    return false;
+}
+
+} // namespace
+
+void remove_emptied(MergeContext& context, const std::vector<std::string>& uuids) {
+    for (bool more = true; more;) {
+        std::vector<std::unique_ptr<ClaimedImage>> removed;
+        more = remove_some(context, uuids, removed);
     }
 }
 
-void replace_leaf(MergeContext& context, const std::string& leaf, const std::string& merged) {
-    const SrTree tree = context.trees.current();
+std::vector<std::unique_ptr<ClaimedImage>> replace_leaf(MergeContext& context, const LockedSr& sr,
+                                                        const std::string& leaf, const std::string& merged) {
+    const SrTree& tree = sr.tree();
     const TreeNode& leaf_node = require_node(tree, leaf);
     const TreeNode& merged_node = require_node(tree, merged);
-    ClaimedImage old_leaf{context, leaf_node, Access::read_write};
-    ClaimedImage survivor{context, merged_node, Access::read_write};
+    auto both = claim_all(context, tree, {leaf, merged});
+    ClaimedImage& survivor = *both.back();
     const std::string entry = "leaf_" + leaf;
     const std::string old_name = "OLD_" + leaf_node.file;
 
@@ -77,7 +104,7 @@ void replace_leaf(MergeContext& context, const std::string& leaf, const std::str
     set_hidden(context, survivor, false);
     context.storage.rename(leaf_node.file, old_name);
     context.storage.sync();
-    if (const auto why = disturbance(context, old_leaf, merged)) {
+    if (const auto why = disturbance(context, *both.front(), merged)) {
         context.storage.rename(old_name, leaf_node.file);
         context.storage.sync();
         const auto shown = open_image(context.storage.open(merged_node.file, Access::read_write), merged_node.format);
@@ -96,6 +123,7 @@ void replace_leaf(MergeContext& context, const std::string& leaf, const std::str
     context.storage.remove(old_name);
     context.storage.sync();
     log::info("coalesce", "leaf took over the merged image vdi=" + leaf + " was=" + merged);
+    return both;
 }
 
 } // namespace coppice

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "coalesce/images.h"
+#include "coalesce/locked_sr.h"
 
 #include <optional>
 #include <string>
@@ -16,11 +17,14 @@ void relink(MergeContext& context, ClaimedImage& child, const std::optional<NewP
 void set_hidden(MergeContext& context, ClaimedImage& image, bool hidden);
 
 /// Deletes a hidden image that nothing refers to any more, newest first; what is gone already is passed over.
-/// Throws Refused("siblings") where an image has a child after all, or is visible.
+/// Enters the SR for it, as often as it takes. Throws Refused("siblings") where an image has a child after all, or is
+/// visible.
 void remove_emptied(MergeContext& context, const std::vector<std::string>& uuids);
 
 /// Gives `merged`, which holds all that the leaf held, the leaf's name; the leaf is deleted. The states in between are
 /// those of sm (leaf journal, OLD_ name), so that sm or a later run finishes or undoes them.
-void replace_leaf(MergeContext& context, const std::string& leaf, const std::string& merged);
+/// Returns the images, still open: the space of the old leaf is freed when they are closed, best behind the passage.
+std::vector<std::unique_ptr<ClaimedImage>> replace_leaf(MergeContext& context, const LockedSr& sr,
+                                                        const std::string& leaf, const std::string& merged);
 
 } // namespace coppice

@@ -179,7 +179,7 @@ Outcome Cycle::run(Director& director, const MergeOptions& merge, std::optional<
                    std::stop_token stop) {
     if (journal_ == nullptr) throw std::logic_error{"a cycle without a journal only looks"};
     RateLimit limit{rate};
-    MergeContext context{storage_, *journal_, occupancy_, trees_, progress, limit, stop, merge};
+    MergeContext context{storage_, *journal_, occupancy_, trees_, progress, limit, gate_, stop, merge};
     Outcome outcome;
     try {
         recover(context, outcome);

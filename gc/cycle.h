@@ -36,7 +36,12 @@ class Cycle {
 public:
     /// Everything outlives the cycle. `journal` may be null for a cycle that only looks.
     Cycle(Storage& storage, journal::Journal* journal, Occupancy& occupancy, TreeSource& trees)
-        : storage_{storage}, journal_{journal}, occupancy_{occupancy}, trees_{trees} {}
+        : Cycle{storage, journal, occupancy, trees, open_gate_} {}
+    /// Of an SR that others know of.
+    Cycle(Storage& storage, journal::Journal* journal, Occupancy& occupancy, TreeSource& trees, SrGate& gate)
+        : storage_{storage}, journal_{journal}, occupancy_{occupancy}, trees_{trees}, gate_{gate} {}
+    Cycle(const Cycle&) = delete;
+    Cycle& operator=(const Cycle&) = delete;
 
     /// The trees, with users of every image; without reading maps.
     SrTree tree();
@@ -67,6 +72,8 @@ private:
     journal::Journal* journal_;
     Occupancy& occupancy_;
     TreeSource& trees_;
+    OpenGate open_gate_;
+    SrGate& gate_;
     std::map<std::string, std::string> frozen_; ///< what recovery could not finish
 };
 

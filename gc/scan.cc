@@ -1,5 +1,6 @@
 #include "gc/scan.h"
 
+#include "gc/header_cache.h"
 #include "gc/scan_link.h"
 #include "gc/scan_read.h"
 
@@ -39,6 +40,7 @@ SrTree scan_sr(Storage& storage, const ScanOptions& options) {
             // Renamed while we looked, twice in a row: under its new name it may be somebody's child.
             if (vanished) linked.tree.complete = false;
             if (options.sizes != nullptr) options.sizes->keep_only(linked.tree);
+            if (options.headers != nullptr) options.headers->keep_only(linked.tree);
             return std::move(linked.tree);
         }
     }

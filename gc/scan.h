@@ -36,6 +36,8 @@ private:
     std::map<std::string, Entry> entries_;
 };
 
+class HeaderCache;
+
 struct ScanOptions {
     /// Canonical path of the SR's directory, under which images may name their parents; empty where it has none.
     std::string directory;
@@ -43,6 +45,7 @@ struct ScanOptions {
     /// What the journal knows of a VDI (Journal::last_known), asked only for what cannot be read. Called by one thread.
     std::function<std::optional<journal::NodeVersion>(const std::string& vdi)> last_known;
     SizeCache* sizes = nullptr;
+    HeaderCache* headers = nullptr; ///< what earlier scans of the same SR have read
 };
 
 /// Throws SystemError only where the SR itself cannot be listed.

@@ -1,6 +1,7 @@
 #include "gc/scan_read.h"
 
 #include "format/base/error.h"
+#include "gc/header_cache.h"
 
 #include <algorithm>
 #include <atomic>
@@ -123,6 +124,17 @@ private:
     std::set<std::string> uuids_;
 };
 
+ScannedImage read_remembering(const Storage& storage, const Reader& reader, const ImageFile& file,
+                              HeaderCache* headers) {
+    const HeaderCache::Moment moment;
+    const auto state = headers != nullptr ? storage.state(file.name) : std::nullopt;
+    if (!state) return reader.read(file);
+    if (auto known = headers->find(file.name, *state)) return std::move(*known);
+    ScannedImage image = reader.read(file);
+    headers->remember(file.name, *state, image, moment);
+    return image;
+}
+
 } // namespace
 
 void mark(TreeNode& node, NodeState state, std::string reason, std::string text) {
@@ -155,7 +167,7 @@ std::vector<ScannedImage> read_images(Storage& storage, const std::vector<ImageF
     std::atomic<std::size_t> next{0};
     const auto work = [&] {
         for (std::size_t index = next++; index < files.size(); index = next++)
-            results[index] = reader.read(files[index]);
+            results[index] = read_remembering(storage, reader, files[index], options.headers);
     };
     {
         std::vector<std::jthread> helpers;

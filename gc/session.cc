@@ -3,18 +3,16 @@
 #include "format/base/directory_storage.h"
 #include "format/base/error.h"
 #include "format/base/log.h"
+#include "gc/header_cache.h"
 #include "gc/network_fs.h"
 #include "gc/occupancy.h"
 #include "gc/scan.h"
+#include "gc/sm_flags.h"
+#include "gc/sm_gate.h"
 #include "gc/sr_lock.h"
 
 #include <algorithm>
 #include <cctype>
-#include <chrono>
-#include <condition_variable>
-#include <functional>
-#include <mutex>
-#include <thread>
 
 namespace coppice {
 namespace {
@@ -34,10 +32,12 @@ std::string short_hash(std::string_view text) {
 class ScannedTrees final : public TreeSource {
 public:
     ScannedTrees(Storage& storage, std::string directory, unsigned threads, journal::Journal* journal)
-        : storage_{storage} {
+        : storage_{storage}, headers_{other_hosts_may_use(directory) ? HeaderCache::Stamps::elsewhere
+                                                                     : HeaderCache::Stamps::here} {
         options_.directory = std::move(directory);
         options_.threads = threads;
         options_.sizes = &sizes_;
+        options_.headers = &headers_;
         if (journal != nullptr)
             options_.last_known = [journal](const std::string& vdi) { return journal->last_known(vdi); };
     }
@@ -47,6 +47,7 @@ public:
 private:
     Storage& storage_;
     SizeCache sizes_;
+    HeaderCache headers_;
     ScanOptions options_;
 };
 
@@ -74,42 +75,10 @@ std::string state_key(const SrLocation& sr) {
     return name + "-" + short_hash(sr.directory);
 }
 
-namespace {
-
-/// Passes on a stop from the caller, and sm's wish that its collector gives way, which a detaching SR waits for.
-class StopWatch {
-public:
-    StopWatch(const SrLock& lock, std::stop_token outer)
-        : passed_on_{std::move(outer), [this] { source_.request_stop(); }}, watcher_{[this, &lock](
-                                                                                         const std::stop_token& end) {
-              watch(lock, end);
-          }} {}
-
-    std::stop_token token() const { return source_.get_token(); }
-
-private:
-    static constexpr std::chrono::milliseconds interval{200};
-
-    void watch(const SrLock& lock, const std::stop_token& end) {
-        std::mutex mutex;
-        std::condition_variable_any wake;
-        std::unique_lock held{mutex};
-        while (!end.stop_requested() && !source_.stop_requested()) {
-            if (lock.abort_requested()) source_.request_stop();
-            wake.wait_for(held, end, interval, [] { return false; });
-        }
-    }
-
-    std::stop_source source_;
-    std::stop_callback<std::function<void()>> passed_on_;
-    std::jthread watcher_;
-};
-
-} // namespace
-
 struct Session::Parts {
     DirectoryStorage storage;
     std::unique_ptr<SrLock> lock;
+    std::unique_ptr<SrGate> gate = std::make_unique<OpenGate>();
     std::unique_ptr<journal::Journal> journal;
     HostOccupancy occupancy;
     std::unique_ptr<ScannedTrees> trees;
@@ -128,6 +97,9 @@ Session::Session(const SrLocation& sr, const SessionOptions& options, Intent int
                           "other hosts may use this file system and cannot be seen from here; --exclusive says that "
                           "none does"};
         parts_->lock = std::make_unique<SrLock>(sr.directory, options.run_dir, key, sr.uuid, verb);
+        if (parts_->lock->shared_with_sm())
+            parts_->gate =
+                std::make_unique<SmGate>(parts_->lock->sm_locks(), SmDirectories::of_this_host().run_files, sr.uuid);
         parts_->journal = open_journal(journal_path, key);
     } else {
         try {
@@ -139,7 +111,7 @@ Session::Session(const SrLocation& sr, const SessionOptions& options, Intent int
     parts_->trees =
         std::make_unique<ScannedTrees>(parts_->storage, sr.directory, options.threads, parts_->journal.get());
     parts_->cycle = std::make_unique<Cycle>(parts_->storage, intent == Intent::change ? parts_->journal.get() : nullptr,
-                                            parts_->occupancy, *parts_->trees);
+                                            parts_->occupancy, *parts_->trees, *parts_->gate);
 }
 
 Session::~Session() = default;
@@ -158,7 +130,8 @@ journal::Journal* Session::journal() {
 
 Outcome Session::run(Director& director, const MergeOptions& merge, std::optional<Bytes> rate, Progress& progress,
                      std::stop_token stop) {
-    const StopWatch watch{*parts_->lock, std::move(stop)};
+    const auto working = parts_->lock->begin_work();
+    const AbortWatch watch{parts_->lock->flags(), std::move(stop)};
     return parts_->cycle->run(director, merge, rate, progress, watch.token());
 }
 

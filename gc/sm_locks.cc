@@ -95,7 +95,8 @@ SmLock::~SmLock() {
 }
 
 bool SmLock::is_wanted() const {
-    return !locks_->names(locks_->path(space_, name_), file_.get()) || has_lock_waiters(file_.get());
+    if (!locks_->names(locks_->path(space_, name_), file_.get())) return true;
+    return locks_->waiters_ ? locks_->waiters_(file_.get()) : has_lock_waiters(file_.get());
 }
 
 bool SmLocks::present() const {

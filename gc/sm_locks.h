@@ -53,8 +53,11 @@ public:
     enum class Event { taken, released };
     using Observer = std::function<void(Event, const std::string& space, const std::string& name)>;
 
-    explicit SmLocks(std::string root, Observer observer = {})
-        : root_{std::move(root)}, observer_{std::move(observer)} {}
+    /// Whether somebody waits in the kernel for a lock on an open file; tests have other ways to know.
+    using Waiters = std::function<bool(int file)>;
+
+    explicit SmLocks(std::string root, Observer observer = {}, Waiters waiters = {})
+        : root_{std::move(root)}, observer_{std::move(observer)}, waiters_{std::move(waiters)} {}
 
     /// Whether this host has sm at all.
     bool present() const;
@@ -71,6 +74,7 @@ private:
 
     std::string root_;
     Observer observer_;
+    Waiters waiters_;
 };
 
 /// Whether a process waits in the kernel for a record lock on this open file.

@@ -1,12 +1,15 @@
 #include "gc/sm_replay.h"
 
 #include "coalesce/images.h"
+#include "coalesce/locked_sr.h"
 #include "coalesce/relink.h"
 #include "format/base/error.h"
 #include "gc/sm_evidence.h"
 
+#include <algorithm>
 #include <initializer_list>
 #include <memory>
+#include <set>
 
 namespace coppice {
 namespace {
@@ -33,6 +36,22 @@ void require_free(MergeContext& context, std::initializer_list<const TreeNode*> 
         if (node != nullptr) ClaimedImage{context, *node, Access::read_write};
 }
 
+/// Enters the SR, where the action is still what has to be done, over images that are to the byte those of `before`.
+LockedSr enter_for(const ReplayAction& action, MergeContext& context, const SrTree& before) {
+    const std::set<std::string> concerned{action.vdi, action.other, set_aside_name(action.vdi)};
+    LockedSr sr{context, [&](const SrTree&) { return concerned; }};
+    const ReplayPlan now = plan_replay(context.storage, sr.tree());
+    if (std::ranges::find(now.actions, action) == now.actions.end())
+        throw Refused{"sm-operation", action.vdi, "has changed since the replay was planned"};
+    for (const std::string& uuid : concerned) {
+        const TreeNode* then = before.find(uuid);
+        const TreeNode* node = sr.tree().find(uuid);
+        if ((then == nullptr) != (node == nullptr) || (node != nullptr && node->identity != then->identity))
+            throw Refused{"sm-operation", uuid, "has changed since it was looked at"};
+    }
+    return sr;
+}
+
 std::string drop_entry(const ReplayAction& action, MergeContext& context, const std::string& why) {
     remove_entry(action, context);
     return "removed " + action.entry + ": " + why;
@@ -55,15 +74,19 @@ std::string finish_relink(const ReplayAction& action, MergeContext& context) {
                               ", which has other children that may need it"};
         if (difference) return drop_entry(action, context, "its data is not in its parent, so it is merged again");
     }
-    std::vector<std::unique_ptr<ClaimedImage>> children;
-    for (const std::string& uuid : tree.children(merged.uuid))
-        children.push_back(std::make_unique<ClaimedImage>(context, require_node(tree, uuid), Access::read_write));
-    require_free(context, {&merged});
     const auto image = open_image(context.storage.open(parent.file, Access::read_only), parent.format);
-    for (const auto& child : children)
-        relink(context, *child, as_parent(parent, *image));
-    children.clear();
-    remove_entry(action, context);
+    for (bool more = true; more;) {
+        const LockedSr sr = enter_for(action, context, tree);
+        std::vector<std::string> all = sr.tree().children(merged.uuid);
+        all.push_back(merged.uuid);
+        const auto claimed = claim_all(context, sr.tree(), all);
+        more = false;
+        for (std::size_t i = 0; i + 1 < claimed.size() && !more; ++i) {
+            relink(context, *claimed[i], as_parent(parent, *image));
+            more = sr.time_is_up();
+        }
+        if (!more) remove_entry(action, context);
+    }
     remove_emptied(context, {merged.uuid});
     return "completed the relinking of the children of " + merged.uuid + " to " + parent.uuid;
 }
@@ -73,8 +96,9 @@ bool has_flag(const TreeNode* node, bool hidden) {
 }
 
 /// Each step leads to a state that the same plan makes of it, so that it does not matter where this is cut short.
-std::string undo_leaf(const ReplayAction& action, MergeContext& context) {
-    const SrTree tree = context.trees.current();
+std::string undo_leaf(const ReplayAction& action, MergeContext& context, const SrTree& before) {
+    const LockedSr sr = enter_for(action, context, before);
+    const SrTree& tree = sr.tree();
     const TreeNode* leaf = tree.find(action.vdi);
     const TreeNode* old = tree.find(set_aside_name(action.vdi));
     const TreeNode* parent = tree.find(action.other);
@@ -98,8 +122,9 @@ std::string undo_leaf(const ReplayAction& action, MergeContext& context) {
     return "undid the interrupted merge of leaf " + action.vdi + " into " + action.other + ": " + action.text;
 }
 
-std::string finish_leaf(const ReplayAction& action, MergeContext& context) {
-    const SrTree tree = context.trees.current();
+std::string finish_leaf(const ReplayAction& action, MergeContext& context, const SrTree& before) {
+    const LockedSr sr = enter_for(action, context, before);
+    const SrTree& tree = sr.tree();
     const TreeNode* leaf = tree.find(action.vdi);
     const TreeNode* old = tree.find(set_aside_name(action.vdi));
     if (old != nullptr) require_free(context, {old});
@@ -124,8 +149,7 @@ struct Exchange {
     bool old_hidden = false; ///< the last step of the exchange was reached
 };
 
-Exchange examine(const ReplayAction& action, MergeContext& context) {
-    const SrTree tree = context.trees.current();
+Exchange examine(const ReplayAction& action, MergeContext& context, const SrTree& tree) {
     const TreeNode* set_aside = tree.find(set_aside_name(action.vdi));
     if (set_aside == nullptr) throw NotFound{set_aside_name(action.vdi), "it was there when the replay was planned"};
     const TreeNode& old_node = *set_aside;
@@ -151,10 +175,11 @@ Exchange examine(const ReplayAction& action, MergeContext& context) {
 /// way is right. Where they differ, the data is incomplete or a guest has run since: if nobody has written to the leaf,
 /// it cannot have been a guest.
 std::string settle_exchange(const ReplayAction& action, MergeContext& context) {
-    const Exchange found = examine(action, context);
-    if (found.same) return finish_leaf(action, context);
-    if (found.untouched && found.is_parent) return undo_leaf(action, context);
-    if (found.old_hidden && found.covered) return finish_leaf(action, context);
+    const SrTree tree = context.trees.current();
+    const Exchange found = examine(action, context, tree);
+    if (found.same) return finish_leaf(action, context, tree);
+    if (found.untouched && found.is_parent) return undo_leaf(action, context, tree);
+    if (found.old_hidden && found.covered) return finish_leaf(action, context, tree);
     throw Refused{"sm-operation", action.vdi,
                   "lacks data that " + set_aside_name(action.vdi) +
                       " holds, and was written to since the two exchanged their names; which of them is right has to "
@@ -162,8 +187,10 @@ std::string settle_exchange(const ReplayAction& action, MergeContext& context) {
 }
 
 std::string drop_set_aside(const ReplayAction& action, MergeContext& context) {
-    const Exchange found = examine(action, context);
-    if (found.same || (found.old_hidden && found.covered && !found.untouched)) return finish_leaf(action, context);
+    const SrTree tree = context.trees.current();
+    const Exchange found = examine(action, context, tree);
+    if (found.same || (found.old_hidden && found.covered && !found.untouched))
+        return finish_leaf(action, context, tree);
     throw Refused{"sm-operation", set_aside_name(action.vdi),
                   "holds data that " + action.vdi + " does not show, and no entry tells how far its merge had come"};
 }
@@ -175,9 +202,9 @@ std::string carry_out(const ReplayAction& action, MergeContext& context) {
     case ReplayAction::Kind::finish_relink:
         return finish_relink(action, context);
     case ReplayAction::Kind::undo_leaf:
-        return undo_leaf(action, context);
+        return undo_leaf(action, context, context.trees.current());
     case ReplayAction::Kind::finish_leaf:
-        return finish_leaf(action, context);
+        return finish_leaf(action, context, context.trees.current());
     case ReplayAction::Kind::settle_exchange:
         return settle_exchange(action, context);
     case ReplayAction::Kind::drop_set_aside:

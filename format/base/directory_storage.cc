@@ -65,6 +65,20 @@ bool DirectoryStorage::exists(const std::string& name) const {
     throw SystemError::from_errno("look up", name);
 }
 
+std::optional<FileState> DirectoryStorage::state(const std::string& name) const {
+    struct stat status {};
+    if (::fstatat(directory_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(status.st_mode))
+        return std::nullopt;
+    constexpr std::uint64_t block_unit = 512; // of st_blocks, whatever the file system
+    const auto nanoseconds = [](const timespec& time) {
+        return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+    };
+    return FileState{
+        {status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size), nanoseconds(status.st_mtim)},
+        nanoseconds(status.st_ctim),
+        Bytes{static_cast<std::uint64_t>(status.st_blocks) * block_unit}};
+}
+
 std::unique_ptr<BlockDevice> DirectoryStorage::open(const std::string& name, Access access) {
     // O_NONBLOCK: a FIFO with an image's name must not make us wait for its writer.
     const int mode = access == Access::read_write ? O_RDWR : O_RDONLY;

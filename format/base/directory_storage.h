@@ -15,6 +15,7 @@ public:
     const std::string& name() const override { return path_; }
     std::vector<StorageEntry> list() const override;
     bool exists(const std::string& name) const override;
+    std::optional<FileState> state(const std::string& name) const override;
     std::unique_ptr<BlockDevice> open(const std::string& name, Access access) override;
     std::unique_ptr<BlockDevice> create(const std::string& name) override;
     void create_filled(const std::string& name, std::string_view content) override;

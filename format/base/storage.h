@@ -30,6 +30,18 @@ struct StorageSpace {
     Bytes free; ///< what an unprivileged writer may use
 };
 
+/// What can be told of a file without opening it.
+struct FileState {
+    FileIdentity identity;
+    std::int64_t changed_ns = 0; ///< of content, name or attributes, since 1970-01-01
+    Bytes taken;                 ///< of the storage
+
+    /// Nothing has happened to the file in between, as far as times of change tell.
+    bool same_content(const FileState& other) const {
+        return identity == other.identity && changed_ns == other.changed_ns;
+    }
+};
+
 class Storage {
 public:
     virtual ~Storage() = default;
@@ -45,6 +57,8 @@ public:
     /// Throws NotFound, SystemError, or Refused("image-damaged") for anything that is not a regular file or block
     /// device.
     virtual std::unique_ptr<BlockDevice> open(const std::string& name, Access access) = 0;
+    /// nullopt where there is no such file, or nobody keeps count.
+    virtual std::optional<FileState> state(const std::string&) const { return std::nullopt; }
     /// Makes an empty file; throws SystemError where the name exists.
     virtual std::unique_ptr<BlockDevice> create(const std::string& name) = 0;
     /// Makes a file with this content, which is durable when the call returns; its name is not, before sync(). Where

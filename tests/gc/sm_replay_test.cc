@@ -434,7 +434,8 @@ TEST_P(LeafReplay, PlanNamesTheEntry) {
     const auto before = snapshot_of(storage);
     NobodyElse nobody;
     ScannedTrees trees{storage};
-    const Plan plan = Cycle{storage, nullptr, nobody, trees}.plan({});
+    FixedDirector director{Policy{}};
+    const Plan plan = Cycle{storage, nullptr, nobody, trees}.plan(director);
     EXPECT_TRUE(snapshot_of(storage) == before);
     EXPECT_TRUE(plan.steps.empty());
     const Outcome as_outcome{{}, {}, plan.skipped, false};
@@ -446,7 +447,8 @@ TEST_P(LeafReplay, PlanNamesTheEntryForALeafSetAside) {
     exchange_names(storage);
     NobodyElse nobody;
     ScannedTrees trees{storage};
-    const Plan plan = Cycle{storage, nullptr, nobody, trees}.plan({});
+    FixedDirector director{Policy{}};
+    const Plan plan = Cycle{storage, nullptr, nobody, trees}.plan(director);
     const Outcome as_outcome{{}, {}, plan.skipped, false};
     EXPECT_NE(reason_for(as_outcome, old_leaf).find("sm-operation: "), std::string::npos);
     EXPECT_NE(reason_for(as_outcome, old_leaf).find("leaf_" + leaf_uuid), std::string::npos);
