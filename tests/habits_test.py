@@ -35,6 +35,7 @@ ALLOWED = {
     ("journal/directory.cc", "sleep"): "flock cannot wait with a limit of time",
     ("tests/crash/CMakeLists.txt", "skip"): "for tests/support/py/crash_case.py",
     ("tests/support/py/crash_case.py", "skip"): "a build without COPPICE_FAULTS, as a release is, cannot kill itself",
+    ("tests/vm/guest_units.py", "python-sleep"): "the pause between two looks at a condition in a VM whose only processor is shared",
     ("tests/habits_test.py", "skip"): "names what it looks for",
     ("tests/habits_test.py", "python-shell"): "names what it looks for",
     ("tests/habits_test.py", "python-sleep"): "names what it looks for",
