@@ -10,10 +10,12 @@
 #include "gc/scan_read.h"
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace coppice {
 
@@ -21,14 +23,18 @@ class HeaderCache {
 public:
     /// Who stamps the files: this host, whose clock can be compared with, or a server.
     enum class Stamps { here, elsewhere };
-    explicit HeaderCache(Stamps stamps) : stamps_{stamps} {}
-
     /// Taken before anything of a file is read.
     struct Moment {
-        std::chrono::system_clock::time_point wall = std::chrono::system_clock::now();
-        std::chrono::steady_clock::time_point steady = std::chrono::steady_clock::now();
+        std::chrono::system_clock::time_point wall;
+        std::chrono::steady_clock::time_point steady;
     };
+    static Moment real_time() { return {std::chrono::system_clock::now(), std::chrono::steady_clock::now()}; }
 
+    /// `now` is the time; for tests.
+    explicit HeaderCache(Stamps stamps, std::function<Moment()> now = real_time)
+        : stamps_{stamps}, now_{std::move(now)} {}
+
+    Moment now() const { return now_(); }
     /// What was read of `file` in this `state`, if it can be trusted.
     std::optional<ScannedImage> find(const std::string& file, const FileState& state) const;
     /// `image` was read of `file` after `moment`, before which it was in this `state`. Only sound images are kept.
@@ -45,6 +51,7 @@ private:
     };
 
     Stamps stamps_;
+    std::function<Moment()> now_;
     mutable std::mutex mutex_;
     std::map<std::string, Entry> entries_;
 };

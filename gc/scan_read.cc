@@ -126,8 +126,9 @@ private:
 
 ScannedImage read_remembering(const Storage& storage, const Reader& reader, const ImageFile& file,
                               HeaderCache* headers) {
-    const HeaderCache::Moment moment;
-    const auto state = headers != nullptr ? storage.state(file.name) : std::nullopt;
+    if (headers == nullptr) return reader.read(file);
+    const HeaderCache::Moment moment = headers->now();
+    const auto state = storage.state(file.name);
     if (!state) return reader.read(file);
     if (auto known = headers->find(file.name, *state)) return std::move(*known);
     ScannedImage image = reader.read(file);
