@@ -73,6 +73,12 @@ SmGate::SmGate(const SmLocks& locks, const std::string& run_files, std::string s
 /// Somebody may have emptied, and so made anew, a run file in the moment in which its merge ended.
 SmGate::~SmGate() {
     remove_running_files(run_files_);
+    const auto ms = [](std::chrono::nanoseconds time) {
+        return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(time).count());
+    };
+    if (times_.count != 0)
+        log::info("gc", "kept others from the SR times=" + std::to_string(times_.count) +
+                            " total_ms=" + ms(times_.total) + " longest_ms=" + ms(times_.longest));
 }
 
 std::unique_ptr<Passage> SmGate::enter(const std::set<std::string>& leaves, const std::stop_token& stop) {
