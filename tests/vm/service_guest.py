@@ -9,12 +9,14 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 
 from guest_units import drop_in, install, prop, read, require, run, run_steps, state, wait_for_state, wait_until, write
 from service_sr import (BATCH, COLLECTOR, DISK, EXPECTED, FAST, MOUNT, SERVICE, SLOW, SR, STATE, STATE_DISK, add_merge, attach,
-                        coppice, fingerprints, images, merges, require_same, set_rate, wait_for_copying, wait_for_rest)
+                        copied, coppice, fingerprints, images, merges, require_same, set_rate, wait_for_copying, wait_for_rest)
 
+NOBODY = 65534
 STOCK_CALLS = "/run/stock-calls"
 STOCK_UNIT = "[Service]\nType=oneshot\nExecStart=/opt/xensource/sm/cleanup.py -g -u %I\n"
 ABORT = f"/run/sm/ipc/{SR}/abort"
@@ -186,10 +188,23 @@ def without_service_sm_collects():
     require(read(STOCK_CALLS) == f"-g -u {SR}\n", f"the collector of sm was called with {read(STOCK_CALLS)!r}")
 
 
+def other_users_are_seen():
+    """from its sandbox the service sees who has an image open, whoever that is, and lets go on when they close it"""
+    with open(os.path.join(MOUNT, images()[-1]), "rb") as image:
+        holder = subprocess.Popen(["sleep", "infinity"], stdin=image, user=NOBODY)
+    try:
+        run("systemctl", "start", SERVICE)
+        named = f" {holder.pid} (sleep)"
+        wait_until(lambda: any(named in entry["text"] for entry in coppice("status")["skipped"]), "the holder is seen")
+        require(copied() == 0, "the image is worked on")
+    finally:
+        holder.kill()
+        holder.wait()
+    wait_for_copying()
+
+
 def stopping_smgc_makes_it_give_way():
     """when SMGC@ is stopped, the service gives way; when it is started, the service goes on to the end of its work"""
-    run("systemctl", "start", SERVICE)
-    wait_for_copying()
     run("systemctl", "start", "--no-block", COLLECTOR)
     wait_for_state(COLLECTOR, "activating")
     run("systemctl", "stop", COLLECTOR)
@@ -242,8 +257,8 @@ def find_it_clean():
 
 BOOTS = {
     "first": (prepare_host, attaching_starts_it, later_mounts_are_seen, a_kick_of_sm_is_ours, killed_it_resumes, hung_it_is_killed,
-              sm_detaches_it_at_work, stopping_is_quick, without_service_sm_collects, stopping_smgc_makes_it_give_way,
-              detaching_stops_it, power_off),
+              sm_detaches_it_at_work, stopping_is_quick, without_service_sm_collects, other_users_are_seen,
+              stopping_smgc_makes_it_give_way, detaching_stops_it, power_off),
     "second": (find_it_clean,),
 }
 
