@@ -56,7 +56,7 @@ Reply look_here(const Invocation& invocation, const SrLocation& sr) {
             if (worker) status.operation = unfinished_step(*journal);
             if (const auto pause = current_pause(*journal, now)) {
                 status.state = ServiceState::paused;
-                status.text = pause->until ? "until " + to_rfc3339(*pause->until) : "until somebody resumes it";
+                status.text = pause_text(*pause);
             }
             for (const journal::Hold& hold : journal->holds(now)) {
                 holds.push_back(hold_json(hold));

@@ -30,6 +30,7 @@ constexpr std::array commands{
     Command{"hold", "<sr> VDI", "leave a chain alone for a time", describe_hold, run_hold},
     Command{"release", "<sr> HOLD", "end a hold", describe_release, run_release},
     Command{"kick", "<sr>", "let the service look at its SR now", describe_kick, run_kick},
+    Command{"metrics", "<sr>", "print figures as OpenMetrics text", describe_metrics, run_metrics},
     Command{"check", "<sr>|FILE...", "verify images; damage is listed, not fixed", describe_check, run_check},
     Command{"read", "FILE", "print what a guest reads from the leaf of a chain", describe_read, run_read},
 };

@@ -57,6 +57,8 @@ void describe_hold(boost::program_options::options_description& options);
 ExitStatus run_hold(const Invocation& invocation);
 void describe_release(boost::program_options::options_description& options);
 ExitStatus run_release(const Invocation& invocation);
+void describe_metrics(boost::program_options::options_description& options);
+ExitStatus run_metrics(const Invocation& invocation);
 void describe_kick(boost::program_options::options_description& options);
 ExitStatus run_kick(const Invocation& invocation);
 

@@ -4,8 +4,8 @@
 #include "format/base/log.h"
 
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -46,6 +46,7 @@ public:
 
     void start() {
         if (!is_trusted(socket_)) {
+            watch_for_end();
             fail(Failure{ExitStatus::refused, "not-permitted", "only root may talk to the service", ""});
             return;
         }
@@ -88,6 +89,7 @@ public:
 private:
     void received(const ErrorCode& error, std::size_t length) {
         if (error == asio::error::not_found) {
+            watch_for_end();
             fail(Failure{ExitStatus::usage, "usage", "the request is longer than 64 KiB", ""});
             return;
         }
@@ -149,8 +151,18 @@ private:
                               if (!self->output_.empty())
                                   self->write();
                               else if (self->finished_)
-                                  self->close();
+                                  self->hang_up();
                           });
+    }
+
+    /// Closing at once would make the peer lose the answer where it has sent more than was read.
+    void hang_up() {
+        ErrorCode ignored; // the peer may be gone already
+        socket_.shutdown(Socket::shutdown_send, ignored);
+        timer_.expires_after(patience);
+        timer_.async_wait([self = shared_from_this()](const ErrorCode& error) {
+            if (!error) self->close();
+        });
     }
 
     Socket socket_;

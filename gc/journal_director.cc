@@ -17,7 +17,7 @@ constexpr const char* pause_setting = "pause";
 constexpr UnixSeconds first_delay = 60;
 constexpr UnixSeconds longest_delay = UnixSeconds{6} * 3600;
 
-std::string pause_text(const Pause& pause) {
+std::string stored(const Pause& pause) {
     json::object value;
     if (pause.until) value["until"] = *pause.until;
     value["until_danger"] = pause.until_danger;
@@ -76,8 +76,13 @@ std::optional<Pause> current_pause(const journal::Journal& journal, UnixSeconds 
     return pause;
 }
 
+std::string pause_text(const Pause& pause) {
+    return (pause.until ? "until " + to_rfc3339(*pause.until) : std::string{"until somebody resumes it"}) +
+           (pause.reason.empty() ? "" : ": " + pause.reason);
+}
+
 void set_pause(journal::Journal& journal, const std::optional<Pause>& pause) {
-    journal.set_setting(pause_setting, pause ? std::optional{pause_text(*pause)} : std::nullopt);
+    journal.set_setting(pause_setting, pause ? std::optional{stored(*pause)} : std::nullopt);
 }
 
 std::vector<Explanation> explain_with_journal(const Observation& seen, const Plan& admitted, Situation situation,

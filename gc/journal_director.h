@@ -27,6 +27,8 @@ UnixSeconds retry_delay(unsigned attempts);
 
 /// The pause that the journal remembers, if it has not ended.
 std::optional<Pause> current_pause(const journal::Journal& journal, UnixSeconds now);
+/// "until <time>: <reason>", for people.
+std::string pause_text(const Pause& pause);
 void set_pause(journal::Journal& journal, const std::optional<Pause>& pause);
 
 /// Explanations with the time since when each is so, as far as the journal knows.

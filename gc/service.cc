@@ -85,6 +85,7 @@ void Service::run() {
         });
     };
     wait_for_signal(wait_for_signal);
+    open_journal();
     systemd::ready();
     log::notice("gc", "service for SR " + name_ + " started");
     watch();
@@ -221,6 +222,7 @@ void Service::begin_cycle() {
 
 void Service::cycle_ended(WorkResult result) {
     cycle_running_ = false;
+    count(result.sr_lock);
     mind_readers();
     if (stopping_) {
         loop_.stop();
@@ -246,10 +248,16 @@ void Service::cycle_ended(WorkResult result) {
     kicked_before_.clear();
 }
 
+void Service::count(const HoldTimes& times) {
+    sr_lock_.count += times.count;
+    sr_lock_.total += times.total;
+    sr_lock_.longest = std::max(sr_lock_.longest, times.longest);
+}
+
 void Service::take_up(const WorkResult& result) {
     if (result.journal_set_aside) { // said loudly, nothing was changed; the next cycle begins with a new one
         notice(result.failure->text);
-        journal_.reset();
+        journal_.reset(); // of the old file
         failures_ = 0;
         want_cycle(milliseconds{0});
         return;
@@ -261,6 +269,7 @@ void Service::take_up(const WorkResult& result) {
         return;
     }
     failures_ = 0;
+    open_journal();
     if (result.outcome->stopped) { // not by us
         wait_for("the storage manager asked for the SR");
         sleep_until(clock_().now + giving_way);
@@ -276,6 +285,18 @@ void Service::wait_for(std::string what) {
         status.state = ServiceState::waiting;
         status.text = std::move(what);
     });
+}
+
+/// Our own connection, as long as the service lives: beside one that may only read, no other connection of the process
+/// could write (journal/journal.h). What cannot be used is set aside by the next cycle, under the SR's lock.
+void Service::open_journal() {
+    if (journal_) return;
+    try {
+        journal_ = journal::Journal::open(options_.state_dir + "/" + key_ + "/journal.db",
+                                          journal::Journal::Create::yes, key_);
+    } catch (const Error& error) {
+        notice(error.what());
+    }
 }
 
 /// Nothing is left to do for now.
@@ -298,9 +319,7 @@ void Service::rest() {
         status.state = pause ? ServiceState::paused : outside ? ServiceState::waiting : ServiceState::idle;
         status.text.clear();
         if (pause)
-            status.text =
-                (pause->until ? "until " + to_rfc3339(*pause->until) : std::string{"until somebody resumes it"}) +
-                (pause->reason.empty() ? "" : ": " + pause->reason);
+            status.text = pause_text(*pause);
         else if (outside)
             status.text = "for the window " + config_.window.value_or(Window{}).to_text();
     });
@@ -321,12 +340,15 @@ void Service::sleep_until(UnixSeconds time) {
 /// Tells systemd how it goes: every second while there is work, else as rarely as the watchdog allows.
 void Service::tick() {
     if (stopping_) return;
-    systemd::status(status_line(board_.status()));
+    if (std::string line = status_line(board_.status()); line != told_status_) {
+        systemd::status(line);
+        told_status_ = std::move(line);
+    }
     const bool working = worker_->working();
     const std::uint64_t activity = working ? worker_->activity() : 0;
-    if (!working || activity != last_activity_) systemd::alive();
-    last_activity_ = activity;
     const auto watchdog = systemd::watchdog_interval();
+    if (watchdog && (!working || activity != last_activity_)) systemd::alive();
+    last_activity_ = activity;
     if (!working && !cycle_running_ && !watchdog) return;
     const auto pause = working || cycle_running_ ? std::chrono::microseconds{std::chrono::seconds{1}} : *watchdog / 3;
     tick_.expires_after(watchdog ? std::min(pause, *watchdog / 3) : pause);

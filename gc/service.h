@@ -55,12 +55,14 @@ private:
     void begin_cycle();
     void cycle_ended(WorkResult result);
     void take_up(const WorkResult& result);
+    void count(const HoldTimes& times);
     void wait_for(std::string what);
     void rest();
     void sleep_until(UnixSeconds time);
     void tick();
     void watch();
     void mind_readers();
+    void open_journal();
     void notice(const std::string& text);
     WorkOrder everyday_order() const;
 
@@ -70,6 +72,7 @@ private:
     void answer_explain(const boost::json::object& request, std::shared_ptr<Conversation> peer);
     void answer_work(const boost::json::object& request, std::shared_ptr<Conversation> peer);
     void answer_kick(const boost::json::object& request, std::shared_ptr<Conversation> peer);
+    void answer_metrics(std::shared_ptr<Conversation> peer);
     void answer_yield(const std::shared_ptr<Conversation>& peer);
     void answer_pen(const boost::json::object& request, const std::shared_ptr<Conversation>& peer);
     journal::Journal& journal();
@@ -105,7 +108,9 @@ private:
     unsigned orders_ = 0;                   ///< of administrators, queued or running
     unsigned looks_ = 0;                    ///< questions that read the SR just now
     unsigned failures_ = 0;                 ///< cycles in a row that could not begin
+    HoldTimes sr_lock_;                     ///< since the start
     std::uint64_t last_activity_ = 0;
+    std::string told_status_;                                  ///< to systemd
     std::vector<std::shared_ptr<Conversation>> kicked_;        ///< wait for the next cycle to end
     std::vector<std::shared_ptr<Conversation>> kicked_before_; ///< wait for the running one
 };

@@ -4,6 +4,7 @@
 #include "format/base/log.h"
 #include "gc/explain_sr.h"
 #include "gc/json_output.h"
+#include "gc/metrics.h"
 #include "gc/pen.h"
 #include "gc/service.h"
 #include "gc/status_report.h"
@@ -73,6 +74,8 @@ void Service::handle(const json::object& request, const std::shared_ptr<Conversa
         answer_work(request, peer);
     else if (verb == "kick")
         answer_kick(request, peer);
+    else if (verb == "metrics")
+        answer_metrics(peer);
     else if (verb == "yield")
         answer_yield(peer);
     else if (is_pen_verb(verb))
@@ -82,9 +85,8 @@ void Service::handle(const json::object& request, const std::shared_ptr<Conversa
 }
 
 journal::Journal& Service::journal() {
-    if (!journal_)
-        journal_ = journal::Journal::open(options_.state_dir + "/" + key_ + "/journal.db",
-                                          journal::Journal::Create::yes, key_);
+    open_journal();
+    if (!journal_) throw Error{"use journal: it cannot be used now; the notices of 'coppice status' say why"};
     return *journal_;
 }
 
@@ -96,9 +98,11 @@ void Service::answer_status(const std::shared_ptr<Conversation>& peer) {
     reply.document["service"] = json::object{{"pid", ::getpid()}};
     json::array holds;
     reply.text = status_text(name_, status, now);
-    for (const journal::Hold& hold : journal().holds(now)) {
-        holds.push_back(hold_json(hold));
-        reply.text += hold_line(hold);
+    if (journal_) {
+        for (const journal::Hold& hold : journal_->holds(now)) {
+            holds.push_back(hold_json(hold));
+            reply.text += hold_line(hold);
+        }
     }
     reply.document["holds"] = std::move(holds);
     peer->finish(reply);
@@ -149,6 +153,7 @@ void Service::answer_work(const json::object& request, std::shared_ptr<Conversat
     work.finished = [this, peer = std::move(peer)](WorkResult result) {
         asio::post(loop_, [this, peer, ended = std::move(result)] {
             --orders_;
+            count(ended.sr_lock);
             mind_readers();
             peer->finish(ended.outcome ? report_of(*ended.outcome, ended.policy) : failed_reply(*ended.failure));
             if (stopping_)
@@ -178,6 +183,12 @@ void Service::answer_kick(const json::object& request, std::shared_ptr<Conversat
     want_cycle(std::chrono::milliseconds{0});
 }
 
+void Service::answer_metrics(std::shared_ptr<Conversation> peer) {
+    look([this, status = board_.status(), order = everyday_order(),
+          times = sr_lock_] { return metrics_reply(locate_sr(sr_), options_, order, status, times, clock_); },
+         std::move(peer));
+}
+
 void Service::answer_yield(const std::shared_ptr<Conversation>& peer) {
     yielding_until_ = clock_().now + yielding;
     worker_->interrupt();
@@ -192,11 +203,14 @@ void Service::answer_pen(const json::object& request, const std::shared_ptr<Conv
     const Reply reply = write_down(request, journal(), clock_().now);
     // The step under way may be one that is not wanted any more; if it still is, it goes on at its cursor.
     if (verb == "pause" || verb == "hold") worker_->interrupt();
-    if (verb == "pause" || verb == "resume")
-        board_.change([&](ServiceStatus& status) {
-            status.state = verb == "pause" ? ServiceState::paused : ServiceState::idle;
-            status.text.clear();
-        });
+    const auto pause = current_pause(journal(), clock_().now);
+    board_.change([&](ServiceStatus& status) {
+        status.text = pause ? pause_text(*pause) : "";
+        if (pause)
+            status.state = ServiceState::paused;
+        else if (status.state == ServiceState::paused)
+            status.state = ServiceState::idle;
+    });
     want_cycle(std::chrono::milliseconds{0});
     peer->finish(reply);
 }

@@ -79,6 +79,7 @@ struct Session::Parts {
     DirectoryStorage storage;
     std::unique_ptr<SrLock> lock;
     std::unique_ptr<SrGate> gate = std::make_unique<OpenGate>();
+    const SmGate* sm_gate = nullptr; ///< the same, where sm is there
     std::unique_ptr<journal::Journal> journal;
     HostOccupancy occupancy;
     std::unique_ptr<ScannedTrees> trees;
@@ -97,9 +98,12 @@ Session::Session(const SrLocation& sr, const SessionOptions& options, Intent int
                           "other hosts may use this file system and cannot be seen from here; --exclusive says that "
                           "none does"};
         parts_->lock = std::make_unique<SrLock>(sr.directory, options.run_dir, key, sr.uuid, verb);
-        if (parts_->lock->shared_with_sm())
-            parts_->gate =
+        if (parts_->lock->shared_with_sm()) {
+            auto gate =
                 std::make_unique<SmGate>(parts_->lock->sm_locks(), SmDirectories::of_this_host().run_files, sr.uuid);
+            parts_->sm_gate = gate.get();
+            parts_->gate = std::move(gate);
+        }
         parts_->journal = open_journal(journal_path, key);
     } else {
         try {
@@ -122,6 +126,10 @@ SrTree Session::tree() {
 
 Plan Session::plan(Director& director, Observation* seen) {
     return parts_->cycle->plan(director, seen);
+}
+
+HoldTimes Session::sr_hold_times() const {
+    return parts_->sm_gate == nullptr ? HoldTimes{} : parts_->sm_gate->times();
 }
 
 journal::Journal* Session::journal() {

@@ -5,6 +5,7 @@
 
 #include "format/base/error.h"
 #include "gc/cycle.h"
+#include "gc/sm_gate.h"
 #include "gc/sr_name.h"
 
 #include <memory>
@@ -41,6 +42,8 @@ public:
                 std::stop_token stop);
     /// Null where there is none and the session only looks.
     journal::Journal* journal();
+    /// How long sm's lock of the SR was held by this session; zeros where there is no sm.
+    HoldTimes sr_hold_times() const;
 
 private:
     struct Parts;

@@ -126,6 +126,7 @@ WorkResult Worker::perform(const Work& work, std::stop_source& stop) {
         JournalDirector director{std::move(order), session.journal(), true, clock_, work.planned};
         BoardProgress progress{board_, work.progress.get()};
         result.outcome = session.run(director, work.merge, work.rate, progress, stop.get_token());
+        result.sr_lock = session.sr_hold_times();
     } catch (const JournalSetAside& error) {
         result.journal_set_aside = true;
         result.failure = failure_of(error, sr_);

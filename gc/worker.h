@@ -25,6 +25,7 @@ struct WorkResult {
     std::optional<Outcome> outcome;
     Policy policy; ///< with the VDIs that were named found
     std::optional<Failure> failure;
+    HoldTimes sr_lock;
     bool journal_set_aside = false; ///< nothing was changed; the next order begins with a new one
     bool interrupted = false;       ///< by interrupt(), not by sm
 };

@@ -36,7 +36,7 @@ class Manual(CliTest):
         manual = sections()
         common = documented(manual["OPTIONS"])
         verbs = re.findall(r"^  (\w+) ", self.coppice("--help").stdout, re.MULTILINE)
-        self.assertEqual(sorted(verbs), sorted(heading.split()[0] for heading in manual if re.match(r"[a-z]+ (SR|FILE)", heading)))
+        self.assertEqual(sorted(verbs), sorted(heading.split()[0] for heading in manual if re.match(r"[a-z]+ \[?(SR|FILE)", heading)))
         for verb in verbs:
             heading = next(heading for heading in manual if heading.startswith(verb + " "))
             listed = offered(self.coppice(verb, "--help").stdout)
