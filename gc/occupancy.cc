@@ -38,6 +38,28 @@ std::optional<ObjectKey> object_at(int directory, const char* name) {
     return ObjectKey{::makedev(status.stx_dev_major, status.stx_dev_minor), status.stx_ino};
 }
 
+/// Whether this process has the capability by which one sees what others have open (CAP_SYS_PTRACE, number 19).
+bool may_see_all() {
+    std::ifstream status{"/proc/self/status"};
+    for (std::string line; std::getline(status, line);)
+        if (line.starts_with("CapEff:")) return (std::stoull(line.substr(7), nullptr, 16) >> 19 & 1) != 0;
+    return false;
+}
+
+/// As object_at, of another process. Throws where it is kept from us: what cannot be seen is not free. With the
+/// capability, what is still refused belongs to processes outside our reach, such as another container's.
+std::optional<ObjectKey> open_object_at(int directory, const char* descriptor, const std::string& process) {
+    errno = 0;
+    auto object = object_at(directory, descriptor);
+    if (!object && (errno == EACCES || errno == EPERM)) {
+        static const bool sees_all = may_see_all();
+        if (!sees_all)
+            throw SystemError{"look through open files without CAP_SYS_PTRACE", process + "/fd/" + descriptor,
+                              std::make_error_code(std::errc::permission_denied)};
+    }
+    return object;
+}
+
 /// Calls `visit` with every name in the directory. False where the directory is gone.
 bool for_each_entry(int parent, const std::string& name,
                     const std::function<void(int directory, const char* entry)>& visit) {
@@ -77,8 +99,9 @@ void find_processes(const std::string& proc, const Wanted& wanted, std::vector<s
         const auto pid = as_pid(entry);
         if (!pid || *pid == ::getpid()) return;
         std::vector<std::size_t> found;
-        for_each_entry(AT_FDCWD, proc + "/" + entry + "/fd", [&](int directory, const char* descriptor) {
-            const auto object = object_at(directory, descriptor);
+        const std::string process = proc + "/" + entry;
+        for_each_entry(AT_FDCWD, process + "/fd", [&](int directory, const char* descriptor) {
+            const auto object = open_object_at(directory, descriptor, process);
             if (!object) return;
             if (const auto place = wanted.find(*object); place != wanted.end())
                 found.insert(found.end(), place->second.begin(), place->second.end());

@@ -15,14 +15,22 @@ namespace {
 
 namespace po = boost::program_options;
 
-void store_file(const std::string& path, const po::options_description& known, po::variables_map& values) {
+/// Values that are there already stay.
+void add_values(const po::variables_map& found, const po::options_description& known, po::variables_map& values) {
+    for (const auto& [name, value] : found)
+        if (known.find_nothrow(name, false) != nullptr) values.emplace(name, value);
+}
+
+void add_file(const std::string& path, const po::options_description& known, po::variables_map& values) {
     std::ifstream file{path};
     if (!file) {
         if (errno == ENOENT || errno == ENOTDIR) return;
         throw SystemError::from_errno("read", path);
     }
     try {
-        po::store(po::parse_config_file(file, known), values);
+        po::variables_map found;
+        po::store(po::parse_config_file(file, known), found);
+        add_values(found, known, values);
     } catch (const po::error& error) {
         throw UsageError{path + ": " + error.what()};
     }
@@ -61,11 +69,9 @@ ServiceConfig load_config(const po::variables_map& given, const std::string& dir
     po::options_description known;
     describe_config(known);
     po::variables_map values;
-    // What was stored first stays.
-    for (const auto& [name, value] : given)
-        if (known.find_nothrow(name, false) != nullptr) values.emplace(name, value);
-    store_file(directory + "/" + key + ".conf", known, values);
-    store_file(directory + "/coppice.conf", known, values);
+    add_values(given, known, values);
+    add_file(directory + "/" + key + ".conf", known, values);
+    add_file(directory + "/coppice.conf", known, values);
 
     ServiceConfig config;
     if (values.count("idle") != 0) {

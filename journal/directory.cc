@@ -24,7 +24,10 @@ UniqueFd open_directory(const fs::path& directory) {
 } // namespace
 
 void make_directories(const fs::path& path) {
-    if (path.empty() || fs::exists(path)) return;
+    if (path.empty()) return;
+    std::error_code trouble;
+    if (fs::exists(path, trouble)) return;
+    if (trouble) throw SystemError{"look up", path.string(), trouble};
     make_directories(path.parent_path());
     if (::mkdir(path.c_str(), 0700) != 0) {
         if (errno == EEXIST) return;

@@ -29,12 +29,14 @@ HABITS = {
 
 # (file, habit) -> why it is right there. An entry that nothing needs any more fails, too.
 ALLOWED = {
+    ("coalesce/sm_note.cc", "catch-all"): "a destructor: what it could not do is logged, and the next run's replay does it",
     ("gc/guest_stream.cc", "catch-all"): "a constructor removes its temporary file, and throws on what it caught",
     ("gc/occupancy.cc", "sleep"): "the one real pause between attempts to lock an image; bounded, and passed in for tests",
     ("journal/database.cc", "sleep"): "until the clock that stamps files has ticked, which nothing announces; at most one tick",
     ("journal/directory.cc", "sleep"): "flock cannot wait with a limit of time",
     ("tests/crash/CMakeLists.txt", "skip"): "for tests/support/py/crash_case.py",
     ("tests/support/py/crash_case.py", "skip"): "a build without COPPICE_FAULTS, as a release is, cannot kill itself",
+    ("tests/support/py/loop_fs.py", "python-sleep"): "until the kernel has let go of a loop device, which nothing announces",
     ("tests/vm/guest_units.py", "python-sleep"): "the pause between two looks at a condition in a VM whose only processor is shared",
     ("tests/habits_test.py", "skip"): "names what it looks for",
     ("tests/habits_test.py", "python-shell"): "names what it looks for",

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import stat
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -194,6 +195,24 @@ class Forbidden(HostTest):
     def test_the_images(self):
         os.chmod(self.sr.directory, 0o755)
         self.run_as_nobody().require_error(code="failed", names=["/proc/", *self.names], words=["Permission denied"])
+
+    def test_who_has_images_open(self):
+        """What cannot be seen is not free: root without CAP_SYS_PTRACE does not see what other users have open."""
+        reader = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "bash", "-c", "for image; do exec {fd}<\"$image\" || exit; done; echo open; cat", "reader"]
+        os.chmod(self.sr.directory, 0o755)
+        images = [os.path.join(self.sr.directory, name) for name in os.listdir(self.sr.directory)]
+        for image in images:
+            os.chmod(image, 0o644)
+        before = self.files()
+        with subprocess.Popen([*reader, *images], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            self.assertEqual(holder.stdout.readline(), b"open\n")
+            blind = finished_run(["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace", "--",
+                                  *self.sr.command("run", "--once")], "without CAP_SYS_PTRACE")
+            blind.require_status(FAILED)
+            blind.require_error(code="failed", names=["/proc/"], words=["CAP_SYS_PTRACE"])
+            self.assertEqual(self.files(), before)
+            holder.stdin.close()
+        self.sr.require_finished("with it again")
 
     def test_the_journal(self):
         os.chmod(self.sr.directory, 0o755)

@@ -2,6 +2,7 @@
 #include "gc/options.h"
 #include "gc/text_output.h"
 #include "gc/verb_support.h"
+#include "gc/work_report.h"
 
 #include <boost/json.hpp>
 #include <boost/program_options.hpp>

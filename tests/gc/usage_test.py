@@ -6,9 +6,9 @@ import unittest
 
 from cli_support import CliTest
 
-VERBS = ("run", "tree", "plan", "coalesce", "collect", "check", "read")
-LATER = ("status", "explain", "doctor", "space", "history", "pause", "resume", "hold", "release", "metadata", "journal", "metrics",
-         "report")
+VERBS = ("run", "tree", "plan", "coalesce", "collect", "status", "explain", "history", "pause", "resume", "hold", "release", "kick",
+         "metrics", "check", "read")
+LATER = ("doctor", "space", "metadata", "journal", "report")
 
 
 class Usage(CliTest):
@@ -30,9 +30,14 @@ class Usage(CliTest):
 
     def test_missing_and_surplus_arguments(self):
         for verb in VERBS:
-            self.error(verb, status=2)
-        for verb in ("tree", "plan"):
+            if verb != "status":  # of all services
+                self.error(verb, status=2)
+        for verb in ("run", "tree", "plan", "status", "history", "pause", "resume", "kick", "metrics"):
             self.error(verb, self.sr, self.sr, status=2)
+        for verb in ("hold", "release"):
+            self.error(verb, self.sr, status=2)
+            self.error(verb, self.sr, "a", "b", status=2)
+        self.error("explain", self.sr, "a", "b", status=2)
         self.error("read", "a.vhd", "b.vhd", status=2)
 
     def test_values(self):
@@ -45,8 +50,16 @@ class Usage(CliTest):
         self.coppice("tree", self.sr, "--xapi", "none")
         self.assertEqual(self.error("tree", self.sr, "--xapi", "https://host", status=8)["code"], "xapi-unreachable")
 
-    def test_a_service_is_not_offered_yet(self):
-        self.assertIn("--once", self.error("run", self.sr, status=2)["text"])
+    def test_values_of_the_service(self):
+        for option in ("--idle=0", "--idle=soon", "--rate=0", "--window=noon", "--window=25:00-26:00", "--danger-depth=1"):
+            self.error("run", self.sr, option, status=2)
+        for option in ("--idle=5", "--window=22:00-06:00", "--danger-depth=9"):
+            self.assertIn("--once", self.error("run", self.sr, "--once", option, status=2)["text"])
+        self.assertIn("--once", self.error("run", self.sr, "--dry-run", status=2)["text"])
+        for verb, option in (("pause", "--for=0"), ("pause", "--for=ever"), ("history", "--since=once"), ("history", "--limit=all")):
+            self.error(verb, self.sr, option, status=2)
+        self.error("release", self.sr, "first", status=2)
+        self.error("hold", self.sr, "12345678", status=5)
 
     def test_help(self):
         out = self.coppice("--help").stdout
