@@ -199,7 +199,8 @@ class Maker:
         self.batch.run()
         for image, snapshot in self.pending:
             if snapshot:
-                qemu_maker.run("qemu-img", "snapshot", "-c", "kept", self.path(image))
+                # A data file below it is looked for in the working directory.
+                qemu_maker.run("qemu-img", "snapshot", "-c", "kept", os.path.abspath(self.path(image)), directory=self.directory)
         for image, _ in self.pending:
             if image.stored_parent and image.stored_parent != image.parent.name:
                 qemu_maker.rebase(self.path(image), image.stored_parent, DRIVERS[image.parent.format])
