@@ -1,3 +1,4 @@
+#include "format/base/log.h"
 #include "gc/command.h"
 #include "gc/service.h"
 #include "gc/verb_support.h"
@@ -33,6 +34,8 @@ ExitStatus run_run(const Invocation& invocation) {
     const SrLocation sr = the_sr(invocation);
     if (invocation.flag("once")) return run_once(invocation);
     if (invocation.flag("dry-run")) throw UsageError{"--dry-run goes with --once; 'coppice plan' shows the same"};
+    // Nobody looks at a service while it works: what it does has to stand in the log afterwards.
+    if (invocation.common.verbosity == 0) log::start(log::Severity::info);
     Service service{invocation.arguments.front(), sr, session_options(invocation),
                     [values = invocation.values, key = state_key(sr)] {
                         return load_config(values, values["config"].as<std::string>(), key);

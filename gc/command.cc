@@ -10,6 +10,7 @@
 #include <array>
 #include <csignal>
 #include <iostream>
+#include <unistd.h>
 
 namespace coppice {
 namespace {
@@ -77,6 +78,11 @@ log::Severity least_severity(unsigned verbosity) {
     return verbosity == 1 ? log::Severity::info : log::Severity::debug;
 }
 
+/// Where the storage manager is installed, its log is where people look; unless they do not want one.
+bool is_xcp_host() {
+    return ::access("/opt/xensource/sm", F_OK) == 0 && ::access("/etc/xensource/no_sm_log", F_OK) != 0;
+}
+
 ExitStatus dispatch(const std::vector<std::string>& words, std::string& object) {
     if (words.empty()) throw UsageError{"a verb is missing"};
     if (words.front() == "--help" || words.front() == "help") {
@@ -104,6 +110,7 @@ ExitStatus dispatch(const std::vector<std::string>& words, std::string& object) 
         throw CommandFailed{{ExitStatus::unreachable, "xapi-unreachable",
                              "this version cannot talk to XAPI; use --xapi none", invocation.common.xapi}};
     log::start(least_severity(invocation.common.verbosity));
+    if (is_xcp_host()) log::start_host_log(log::Severity::info);
     return command->run(invocation);
 }
 

@@ -3,6 +3,7 @@
 #include <boost/log/attributes/clock.hpp>
 #include <boost/log/core.hpp>
 #include <boost/log/expressions.hpp>
+#include <boost/log/sinks/basic_sink_backend.hpp>
 #include <boost/log/sinks/sync_frontend.hpp>
 #include <boost/log/sinks/text_ostream_backend.hpp>
 #include <boost/log/sources/record_ostream.hpp>
@@ -13,6 +14,8 @@
 #include <cstdlib>
 #include <iostream>
 #include <mutex>
+#include <syslog.h>
+#include <utility>
 
 namespace coppice::log {
 namespace {
@@ -28,21 +31,33 @@ void format_for_systemd(const logging::record_view& record, logging::formatting_
         << record[expr::smessage];
 }
 
+using StderrSink = logging::sinks::synchronous_sink<logging::sinks::text_ostream_backend>;
+boost::shared_ptr<StderrSink> stderr_sink;
+
 void install(Severity least) {
     using Backend = logging::sinks::text_ostream_backend;
     auto backend = boost::make_shared<Backend>();
     backend->add_stream(boost::shared_ptr<std::ostream>{&std::cerr, [](std::ostream*) {}});
     backend->auto_flush(true);
-    auto sink = boost::make_shared<logging::sinks::synchronous_sink<Backend>>(backend);
+    auto sink = boost::make_shared<StderrSink>(backend);
     sink->set_filter(expr::attr<Severity>("Severity") <= least);
     // systemd sets this for a service whose stderr goes to its journal, which adds the time itself.
     if (std::getenv("JOURNAL_STREAM") != nullptr && std::getenv("INVOCATION_ID") != nullptr)
         sink->set_formatter(&format_for_systemd);
     else
         sink->set_formatter(expr::stream << expr::attr<std::string>("Channel") << ": " << expr::smessage);
-    logging::core::get()->remove_all_sinks();
+    if (const auto former = std::exchange(stderr_sink, sink)) logging::core::get()->remove_sink(former);
     logging::core::get()->add_sink(sink);
 }
+
+/// syslog(3), which finds the host's daemon itself, and goes on without one. Boost's own backend cannot set a name.
+class HostLogBackend final : public logging::sinks::basic_formatted_sink_backend<char> {
+public:
+    HostLogBackend() { ::openlog("SMGC", LOG_PID, LOG_LOCAL2); }
+    void consume(const logging::record_view& record, const std::string& line) {
+        ::syslog(static_cast<int>(record["Severity"].extract<Severity>().get()), "%s", line.c_str());
+    }
+};
 
 std::once_flag default_installed;
 
@@ -51,6 +66,13 @@ std::once_flag default_installed;
 void start(Severity least) {
     std::call_once(default_installed, [] {});
     install(least);
+}
+
+void start_host_log(Severity least) {
+    auto sink = boost::make_shared<logging::sinks::synchronous_sink<HostLogBackend>>();
+    sink->set_filter(expr::attr<Severity>("Severity") <= least);
+    sink->set_formatter(expr::stream << expr::attr<std::string>("Channel") << ": " << expr::smessage);
+    logging::core::get()->add_sink(sink);
 }
 
 void write(Severity severity, std::string_view channel, std::string_view line) {
