@@ -7,7 +7,7 @@ import unittest
 
 from cli_support import DATA, CliTest, make_demo
 
-GOLDEN = os.path.join(DATA, "explanations", "demo_sr.out")
+GOLDEN = os.path.join(DATA, "demo", "explain.txt")
 
 
 class Demo(CliTest):

@@ -11,10 +11,13 @@ import tempfile
 import threading
 import unittest
 
-from cli_support import CliTest, make_demo
+from cli_support import SOURCE, CliTest, make_demo
 
-INSIDE = "COPPICE_TEST_OWN_MOUNTS"
-LOCAL2, INFO, NOTICE = 18, 6, 5
+sys.path.insert(0, os.path.join(SOURCE, "tests", "support", "py"))
+
+import loop_fs  # noqa: E402
+
+LOCAL2, INFO = 18, 6
 
 
 def own_devices(scratch):
@@ -76,13 +79,11 @@ class HostLog(CliTest):
 
 
 if __name__ == "__main__":
-    if os.environ.get(INSIDE):
+    loop_fs.require_mounts()
+    with tempfile.TemporaryDirectory() as scratch_directory:
         subprocess.run(["mount", "-t", "tmpfs", "none", "/opt"], check=True)
-        with tempfile.TemporaryDirectory() as scratch_directory:
-            own_devices(scratch_directory)
-            program = unittest.main(exit=False, argv=[sys.argv[0], "HostLog.test_without_it", "HostLog.test_with_the_storage_manager"])
-            subprocess.run(["umount", "-l", "/dev"], check=True)
-            subprocess.run(["umount", "-l", scratch_directory], check=True)
-        sys.exit(not program.result.wasSuccessful())
-    os.execvpe("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable, "-B", os.path.abspath(__file__)],
-               {**os.environ, INSIDE: "1"})
+        own_devices(scratch_directory)
+        program = unittest.main(exit=False, argv=[sys.argv[0], "HostLog.test_without_it", "HostLog.test_with_the_storage_manager"])
+        for mounted in ("/dev", scratch_directory, "/opt"):
+            subprocess.run(["umount", "-l", mounted], check=True)
+    sys.exit(not program.result.wasSuccessful())

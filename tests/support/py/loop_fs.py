@@ -24,7 +24,18 @@ def require_mounts():
     """Once, before any mount. Without the right to mount the test fails: what it tests would go untested."""
     if LIBC.unshare(CLONE_NEWNS) != 0:
         raise SystemExit(f"this test needs root and a mount namespace of its own: {os.strerror(ctypes.get_errno())}")
-    tool("mount", "--make-rprivate", "/")
+    make_private()
+
+
+def make_private():
+    """What is mounted from now on is not seen by others. Where the root is no mount point, as in a chroot, only what is mounted below it
+    can be made so; what is mounted elsewhere has to be unmounted at the end."""
+    if subprocess.run(["mount", "--make-rprivate", "/"], capture_output=True, check=False).returncode == 0:
+        return
+    with open("/proc/self/mountinfo", encoding="utf-8") as table:
+        points = [line.split()[4].encode().decode("unicode_escape") for line in table]
+    for point in points:
+        tool("mount", "--make-private", point)
 
 
 def tool(*argv):
