@@ -34,6 +34,7 @@ ALLOWED = {
     ("gc/occupancy.cc", "sleep"): "the one real pause between attempts to lock an image; bounded, and passed in for tests",
     ("journal/database.cc", "sleep"): "until the clock that stamps files has ticked, which nothing announces; at most one tick",
     ("journal/directory.cc", "sleep"): "flock cannot wait with a limit of time",
+    ("lvm/pause.cc", "sleep"): "between attempts, as sm retries LVM commands; passed in for tests",
     ("tests/crash/CMakeLists.txt", "skip"): "for tests/support/py/crash_case.py",
     ("tests/support/py/crash_case.py", "skip"): "a build without COPPICE_FAULTS, as a release is, cannot kill itself",
     ("tests/support/py/loop_fs.py", "python-sleep"): "until the kernel has let go of a loop device, which nothing announces",

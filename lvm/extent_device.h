@@ -1,0 +1,27 @@
+// An inactive LV as a device, read through its extent map.
+#pragma once
+
+#include "lvm/extent_map.h"
+#include "lvm/read_only_device.h"
+
+namespace coppice::lvm {
+
+/// By index of the PV in the report; null where it was not needed.
+using PvDevices = std::vector<std::shared_ptr<const BlockDevice>>;
+
+class ExtentDevice final : public ReadOnlyDevice {
+public:
+    /// `uuid` is that of the LV. `pvs` has the device of every PV that the map names.
+    ExtentDevice(std::string name, std::string uuid, ExtentMap map, PvDevices pvs);
+
+    void read(std::span<const ReadRequest> requests) const override;
+    /// By the UUID of the LV and its size; that content changes, nobody can see here.
+    FileIdentity identity() const override;
+
+private:
+    std::string uuid_;
+    ExtentMap map_;
+    PvDevices pvs_;
+};
+
+} // namespace coppice::lvm
