@@ -53,7 +53,7 @@ std::vector<DmRow> parse_devices(std::string_view text) {
 std::vector<DmRow> DeviceMapper::list() const {
     const Command command = tool_.reading(
         {"dmsetup", "info", "-c", "--noheadings", "--separator", "|", "-o", "name,uuid,open,suspended,readonly"});
-    const CommandResult result = tool_.read("list devices", "device-mapper", command);
+    const CommandResult result = tool_.run_to_success("list devices", "device-mapper", command);
     if (result.cut) throw BadReport{"device-mapper", "dmsetup info", "the list is too long"};
     return parse_devices(result.output);
 }

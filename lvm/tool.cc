@@ -40,7 +40,8 @@ CommandResult Tool::run(const Command& command) const {
     return runner_.run(command);
 }
 
-CommandResult Tool::read(const std::string& attempt, const std::string& object, const Command& command) const {
+CommandResult Tool::run_to_success(const std::string& attempt, const std::string& object,
+                                   const Command& command) const {
     for (int number = 1;; ++number) {
         CommandResult result = run(command);
         if (result.status == 0) return result;

@@ -24,7 +24,7 @@ public:
     CommandResult run(const Command& command) const;
     /// Has to succeed. Runs again, some times, where the metadata were being written by another host. Throws
     /// CommandFailed "attempt: object: …" besides.
-    CommandResult read(const std::string& attempt, const std::string& object, const Command& command) const;
+    CommandResult run_to_success(const std::string& attempt, const std::string& object, const Command& command) const;
     void pause(std::chrono::milliseconds time) const { pause_(time); }
 
 private:

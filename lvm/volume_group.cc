@@ -31,7 +31,7 @@ VgReport VolumeGroup::report() const {
     Command command = tool_.reading(report_command(name_));
     command.environment.emplace_back("LVM_REPORT_FD=3");
     command.has_report = true;
-    const CommandResult result = tool_.read("report", name_, command);
+    const CommandResult result = tool_.run_to_success("report", name_, command);
     if (result.cut) throw BadReport{name_, "the whole", "the report is too long"};
     return parse_report(result.report, name_);
 }
@@ -40,7 +40,7 @@ Stamp VolumeGroup::stamp() const {
     Command command = tool_.reading(stamp_command(name_));
     command.environment.emplace_back("LVM_REPORT_FD=3");
     command.has_report = true;
-    return parse_stamp(tool_.read("read sequence number", name_, command).report, name_);
+    return parse_stamp(tool_.run_to_success("read sequence number", name_, command).report, name_);
 }
 
 void VolumeGroup::perform(const Change& change) const {
@@ -194,7 +194,7 @@ void VolumeGroup::edit(const std::string& lv, const LvEdit& edit) const {
 void VolumeGroup::run(const std::string& attempt, const std::string& lv, const char* option) const {
     require_lv_name(name_, lv);
     const Command command = tool_.changing({"lvchange", option, qualified(name_, lv)});
-    static_cast<void>(tool_.read(attempt, qualified(name_, lv), command)); // all of these may be repeated
+    static_cast<void>(tool_.run_to_success(attempt, qualified(name_, lv), command)); // all of these may be repeated
 }
 
 void VolumeGroup::activate(const std::string& lv) const {
