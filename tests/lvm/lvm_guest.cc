@@ -159,6 +159,18 @@ TEST_F(LvmGuest, ReadsInactiveLvsAsTheyAreReadActivated) {
         EXPECT_TRUE(read_activated(name) == bytes) << name;
 }
 
+TEST_F(LvmGuest, ReadsPastAnOldPageCacheOfThePv) {
+    host.group.create("VHD-a", Extents{1});
+    const VgReport report = host.group.report();
+    const Piece piece = ExtentMap::of(report, report.at("VHD-a")).pieces().at(0);
+    const std::string& pv = report.pvs.at(piece.pv).name;
+    const FileDevice cached{UniqueFd{::open(pv.c_str(), O_RDONLY | O_CLOEXEC)}, pv}; // open, so that its cache stays
+    cached.read_at(piece.place, piece.length);
+    const auto bytes = fill("VHD-a");
+    InactiveReader reader{host.group, host.devices};
+    EXPECT_TRUE(reader.open("VHD-a")->read_at(0_B, piece.length) == bytes);
+}
+
 TEST_F(LvmGuest, NoticesThatTheGroupChangedBelowAReading) {
     host.group.create("VHD-a", Extents{1});
     InactiveReader reader{host.group, host.devices};
