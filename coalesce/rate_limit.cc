@@ -2,6 +2,7 @@
 
 #include "format/base/error.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 
@@ -16,7 +17,10 @@ void RateLimit::spend(Bytes bytes, std::stop_token stop) {
     std::mutex mutex;
     std::condition_variable_any wake;
     std::unique_lock lock{mutex};
-    wake.wait_until(lock, stop, free_at_, [] { return false; });
+    // In slices: whoever watches over the thread sees that it lives.
+    while (!stop.stop_requested() && std::chrono::steady_clock::now() < free_at_)
+        wake.wait_until(lock, stop, std::min(free_at_, std::chrono::steady_clock::now() + std::chrono::seconds{1}),
+                        [] { return false; });
     if (stop.stop_requested()) throw StopRequested{};
 }
 

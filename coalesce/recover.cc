@@ -21,7 +21,8 @@ std::string stem(const std::string& file) {
     return file.substr(0, file.rfind('.'));
 }
 
-/// Whether the target still maps all that is about to be taken away from beneath or above it.
+/// Whether the target still holds all that is about to be taken away from beneath or above it. It may have been
+/// restored or rolled back since the data was copied.
 bool nothing_missing(const Step& step, const SrTree& tree, MergeContext& context) {
     std::vector<std::unique_ptr<Image>> images;
     std::vector<const Image*> sources;
@@ -43,7 +44,7 @@ bool nothing_missing(const Step& step, const SrTree& tree, MergeContext& context
     if (down && end < sources.front()->virtual_size()) return false;
     const MergePass pass{
         sources, *target, {beneath, beneath}, end, down ? MergePass::Rank::newer : MergePass::Rank::older};
-    return !first_missing(pass, *target, context.stop);
+    return !first_missing(pass, *target, context.stop) && !first_difference(pass, *target, context.stop);
 }
 
 void abandon(MergeContext& context, const journal::Operation& operation, const std::string& why, Recovery& recovery) {

@@ -57,21 +57,33 @@ std::optional<Bytes> missing(const MergePass& pass, const ChainRun& run, const s
     return std::nullopt;
 }
 
-void require_equal(const MergePass& pass, const Image& target, const ChainRun& run) {
+/// The first place of `part` where a guest reads something else from `target` than from the sources.
+std::optional<Bytes> difference(const MergePass& pass, const Image& target, ByteRange part) {
     std::vector<std::byte> expected(compare_size.count());
     std::vector<std::byte> found(compare_size.count());
     const ChainView view{{&target}};
-    for (Bytes at = run.guest.begin; at < run.guest.end;) {
-        const Bytes length = std::min(compare_size, run.guest.end - at);
+    for (Bytes at = part.begin; at < part.end;) {
+        const Bytes length = std::min(compare_size, part.end - at);
         const auto expected_part = std::span{expected}.first(length.count());
         const auto found_part = std::span{found}.first(length.count());
         ChainView{pass.sources}.read(at, expected_part);
         view.read(at, found_part);
-        if (!std::ranges::equal(expected_part, found_part))
-            throw CorruptImage{target.name(), "guest bytes from " + std::to_string(at.count()) +
-                                                  " differ from the source after the merge"};
+        if (!std::ranges::equal(expected_part, found_part)) return at;
         at += length;
     }
+    return std::nullopt;
+}
+
+/// The same for what the sources say about `run`: zeros can only be wrong where the target maps data.
+std::optional<Bytes> difference(const MergePass& pass, const Image& target, const ChainRun& run,
+                                const std::vector<MapRun>& map) {
+    if (run.content != Content::zero) return difference(pass, target, run.guest);
+    for (const MapRun& mapped : map) {
+        const ByteRange part{std::max(mapped.guest.begin, run.guest.begin), std::min(mapped.guest.end, run.guest.end)};
+        if (mapped.content == Content::zero || part.begin >= part.end) continue;
+        if (const auto place = difference(pass, target, part)) return place;
+    }
+    return std::nullopt;
 }
 
 } // namespace
@@ -95,15 +107,24 @@ void verify_merge(const MergePass& original, const Image& target, VerifyDepth de
     if (const auto place = first_missing(original, target, stop))
         throw CorruptImage{target.name(),
                            "guest bytes from " + std::to_string(place->count()) + " are missing after the merge"};
+    if (depth != VerifyDepth::data) return;
+    if (const auto place = first_difference(original, target, stop))
+        throw CorruptImage{target.name(), "guest bytes from " + std::to_string(place->count()) +
+                                              " differ from the source after the merge"};
+}
+
+std::optional<Bytes> first_difference(const MergePass& pass, const Image& target, std::stop_token stop) {
     // What an older source says is masked where the target had its own word; that cannot be told apart here.
-    if (depth != VerifyDepth::data || original.rank != MergePass::Rank::newer) return;
-    for (Bytes cursor; const auto next = next_composite(original.sources, cursor, original.end);) {
+    if (pass.rank != MergePass::Rank::newer) return std::nullopt;
+    for (Bytes cursor; const auto next = next_composite(pass.sources, cursor, pass.end);) {
         if (stop.stop_requested()) throw StopRequested{};
-        const ByteRange window{*next, std::min(original.end, *next + window_size)};
+        const ByteRange window{*next, std::min(pass.end, *next + window_size)};
         cursor = window.end;
-        for (const ChainRun& run : composite_map(original.sources, window))
-            if (run.content != Content::zero) require_equal(original, target, run);
+        const auto map = target.map(window);
+        for (const ChainRun& run : composite_map(pass.sources, window))
+            if (const auto place = difference(pass, target, run, map)) return place;
     }
+    return std::nullopt;
 }
 
 } // namespace coppice

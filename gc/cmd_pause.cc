@@ -75,8 +75,11 @@ ExitStatus run_hold(const Invocation& invocation) {
     if (invocation.arguments.size() != 2) throw UsageError{"hold takes an SR and one VDI"};
     const SrLocation sr = first_sr(invocation);
     json::object request = signed_request(invocation, "hold");
-    Session look{sr, session_options(invocation), Session::Intent::look, "hold"};
-    request["vdi"] = find_vdi(look.tree(), invocation.arguments[1]).uuid;
+    {
+        // Closed before anything is written: beside a connection that may only read no other of the process can write.
+        Session look{sr, session_options(invocation), Session::Intent::look, "hold"};
+        request["vdi"] = find_vdi(look.tree(), invocation.arguments[1]).uuid;
+    }
     return carry_out(invocation, sr, request);
 }
 

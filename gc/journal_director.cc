@@ -114,7 +114,8 @@ Policy JournalDirector::policy() {
         result.holds.emplace(hold.vdi, hold_text(hold));
     if (!order_.patient) return result;
     for (const journal::Retry& retry : journal_->retries())
-        if (retry.next > now) result.retry_later.emplace(std::pair{retry.vdi, retry.into}, retry_text(retry));
+        // What lies further ahead than any delay was written by a clock that was wrong.
+        if (retry.next > now && retry.next - now <= longest_delay) result.retry_later.emplace(std::pair{retry.vdi, retry.into}, retry_text(retry));
     return result;
 }
 

@@ -26,6 +26,8 @@ using std::chrono::milliseconds;
 
 /// A copy in progress, or a snapshot that sm is just making, is not looked at until it is quiet for so long.
 constexpr milliseconds settling{1000};
+/// A file that somebody touches all the time must not keep us from looking at the others.
+constexpr milliseconds longest_settling{10'000};
 /// A stop is honoured within a second. What has not come to rest by then is left as by a kill, which is safe.
 constexpr milliseconds longest_stop{900};
 /// After sm asked for the SR, before it is looked whether it is still needed.
@@ -116,11 +118,21 @@ void Service::stop() {
         return;
     }
     deadline_.expires_after(longest_stop);
-    deadline_.async_wait([](const ErrorCode& error) {
+    deadline_.async_wait([this](const ErrorCode& error) {
         if (error) return;
+        withdraw_notes();
         log::notice("gc", "the work did not come to rest in time; it is left as it is and will be continued");
         std::_Exit(0);
     });
+}
+
+/// A merge that is left behind is no longer going on: sm would wait for its end before it opens the chain.
+void Service::withdraw_notes() const {
+    const auto operation = board_.status().operation;
+    if (!operation) return;
+    const std::string& vdi = operation->step.vdi;
+    ::unlink((directory_ + "/coalesce_" + vdi).c_str());
+    ::unlink((SmDirectories::of_this_host().run_files + "/" + key_ + "/gc_running_" + vdi).c_str());
 }
 
 void Service::reload() {
@@ -128,7 +140,7 @@ void Service::reload() {
     try {
         config_ = load_();
         log::notice("gc", "read the configuration again");
-        worker_->interrupt();
+        if (cycle_running_ && orders_ == 0) worker_->interrupt();
         want_cycle(milliseconds{0});
     } catch (const std::exception& error) {
         notice(std::string{"the configuration was not read again: "} + error.what());
@@ -173,7 +185,10 @@ void Service::want_cycle(milliseconds delay) {
         cycle_wanted_ = true;
         return;
     }
-    wake_.expires_after(delay);
+    // Events may put a look off for a while, not for ever.
+    const auto now = std::chrono::steady_clock::now();
+    if (!latest_look_) latest_look_ = now + (delay == settling ? longest_settling : delay);
+    wake_.expires_at(std::min(now + delay, *latest_look_));
     wake_.async_wait([this](const ErrorCode& error) {
         if (!error) begin_cycle();
     });
@@ -181,14 +196,18 @@ void Service::want_cycle(milliseconds delay) {
 
 void Service::begin_cycle() {
     if (stopping_ || cycle_running_) return;
-    if (yielding_until_ && *yielding_until_ > clock_().now) {
+    const UnixSeconds time = clock_().now;
+    if (yielding_until_ && *yielding_until_ - time > yielding) yielding_until_.reset(); // the clock was set back
+    if (yielding_until_ && *yielding_until_ > time) {
         wait_for("it was asked to give way");
+        latest_look_.reset();
         sleep_until(*yielding_until_);
         return;
     }
     yielding_until_.reset();
     cycle_running_ = true;
     cycle_wanted_ = false;
+    latest_look_.reset();
     look_again_.reset();
     std::ranges::move(kicked_, std::back_inserter(kicked_before_));
     kicked_.clear();
@@ -334,6 +353,7 @@ void Service::rest() {
 
 void Service::sleep_until(UnixSeconds time) {
     board_.change([&](ServiceStatus& status) { status.next_cycle = time; });
+    latest_look_.reset();
     want_cycle(std::chrono::seconds{std::max<UnixSeconds>(time - clock_().now, 0)});
 }
 

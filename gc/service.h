@@ -47,6 +47,9 @@ public:
     void run();
 
 private:
+    /// For how long the service gives way when it is asked to, unless somebody kicks.
+    static constexpr UnixSeconds yielding = 60;
+
     // service.cc: when cycles run
     void on_signal(int signal);
     void stop();
@@ -56,6 +59,7 @@ private:
     void cycle_ended(WorkResult result);
     void take_up(const WorkResult& result);
     void count(const HoldTimes& times);
+    void withdraw_notes() const;
     void wait_for(std::string what);
     void rest();
     void sleep_until(UnixSeconds time);
@@ -71,6 +75,7 @@ private:
     void answer_status(const std::shared_ptr<Conversation>& peer);
     void answer_explain(const boost::json::object& request, std::shared_ptr<Conversation> peer);
     void answer_work(const boost::json::object& request, std::shared_ptr<Conversation> peer);
+    void carry_out(Work work, std::shared_ptr<Conversation> peer);
     void answer_kick(const boost::json::object& request, std::shared_ptr<Conversation> peer);
     void answer_metrics(std::shared_ptr<Conversation> peer);
     void answer_yield(const std::shared_ptr<Conversation>& peer);
@@ -104,11 +109,12 @@ private:
     bool cycle_running_ = false;
     bool cycle_wanted_ = false;
     std::optional<UnixSeconds> yielding_until_;
-    std::optional<UnixSeconds> look_again_; ///< when the last admission changes by itself
-    unsigned orders_ = 0;                   ///< of administrators, queued or running
-    unsigned looks_ = 0;                    ///< questions that read the SR just now
-    unsigned failures_ = 0;                 ///< cycles in a row that could not begin
-    HoldTimes sr_lock_;                     ///< since the start
+    std::optional<std::chrono::steady_clock::time_point> latest_look_; ///< however much goes on in the SR
+    std::optional<UnixSeconds> look_again_;                            ///< when the last admission changes by itself
+    unsigned orders_ = 0;                                              ///< of administrators, queued or running
+    unsigned looks_ = 0;                                               ///< questions that read the SR just now
+    unsigned failures_ = 0;                                            ///< cycles in a row that could not begin
+    HoldTimes sr_lock_;                                                ///< since the start
     std::uint64_t last_activity_ = 0;
     std::string told_status_;                                  ///< to systemd
     std::vector<std::shared_ptr<Conversation>> kicked_;        ///< wait for the next cycle to end

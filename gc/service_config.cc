@@ -8,6 +8,7 @@
 #include <boost/program_options/value_semantic.hpp>
 
 #include <cerrno>
+#include <charconv>
 #include <fstream>
 
 namespace coppice {
@@ -47,9 +48,9 @@ auto parsed(const po::variables_map& values, const char* name, Parse parse) {
 }
 
 std::size_t parse_depth(const std::string& text) {
-    std::size_t used = 0;
-    const unsigned long depth = std::stoul(text, &used); // its own exception is an invalid_argument as well
-    if (used != text.size() || depth < 2)
+    std::size_t depth = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), depth);
+    if (error != std::errc{} || end != text.data() + text.size() || depth < 2)
         throw std::invalid_argument{"'" + text + "' is no depth of a chain, which is 2 or more"};
     return depth;
 }

@@ -21,8 +21,6 @@ namespace {
 namespace asio = boost::asio;
 namespace json = boost::json;
 
-/// After a request to give way, unless somebody kicks.
-constexpr UnixSeconds yielding = 60;
 constexpr std::chrono::milliseconds progress_interval{200};
 
 Reply failed_reply(const Failure& failure) {
@@ -150,11 +148,21 @@ void Service::answer_work(const json::object& request, std::shared_ptr<Conversat
     work.merge = wish.merge;
     work.rate = wish.rate ? wish.rate : config_.rate;
     work.progress = std::make_shared<PeerProgress>(loop_, peer);
-    work.finished = [this, peer = std::move(peer)](WorkResult result) {
-        asio::post(loop_, [this, peer, ended = std::move(result)] {
+    carry_out(std::move(work), std::move(peer));
+}
+
+/// An order that something has interrupted is begun again under what holds now: a pause ends it, a hold elsewhere does
+/// not, and what was merged is not merged again.
+void Service::carry_out(Work work, std::shared_ptr<Conversation> peer) {
+    work.finished = [this, work, peer](WorkResult result) {
+        asio::post(loop_, [this, work, peer, ended = std::move(result)] {
             --orders_;
             count(ended.sr_lock);
             mind_readers();
+            if (ended.interrupted && ended.outcome && ended.outcome->stopped && !stopping_ && !yielding_until_) {
+                carry_out(work, peer);
+                return;
+            }
             peer->finish(ended.outcome ? report_of(*ended.outcome, ended.policy) : failed_reply(*ended.failure));
             if (stopping_)
                 loop_.stop();
@@ -165,7 +173,7 @@ void Service::answer_work(const json::object& request, std::shared_ptr<Conversat
     ++orders_;
     mind_readers();
     // What an administrator waits for comes first; everyday work goes on behind it.
-    if (cycle_running_) worker_->interrupt();
+    if (cycle_running_ && orders_ == 1) worker_->interrupt();
     worker_->submit(std::move(work));
     tick();
 }
