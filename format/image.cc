@@ -1,6 +1,7 @@
 #include "format/image.h"
 
 #include "format/base/error.h"
+#include "format/target_space.h"
 
 namespace coppice {
 
@@ -32,6 +33,12 @@ std::optional<Format> format_of_name(std::string_view file_name) {
     for (const Format format : {Format::raw, Format::vhd, Format::qcow2})
         if (file_name.ends_with(extension(format)) && file_name.size() > extension(format).size()) return format;
     return std::nullopt;
+}
+
+std::unique_ptr<const TargetSpace> Image::target_space() const {
+    const Bytes used = physical_size();
+    const Bytes tail = used > virtual_size() ? used - virtual_size() : 0_B;
+    return std::make_unique<FlatSpace>(device().fixed_size() ? used : std::max(used, device().size()), tail);
 }
 
 const BlockDevice& Image::data_device() const {

@@ -54,6 +54,7 @@ struct NewParent {
 };
 
 class MergeTarget;
+class TargetSpace;
 
 class Image {
 public:
@@ -88,6 +89,9 @@ public:
     virtual Bytes physical_size() const = 0;
     /// How it would grow as the target of a merge.
     virtual TargetShape target_shape() const { return {}; }
+    /// The exact account of that, for where space is scarce. Reads all tables of the image. Throws CorruptImage where
+    /// they point at impossible places.
+    virtual std::unique_ptr<const TargetSpace> target_space() const;
 
     /// The change that makes `parent` the parent, or with nullopt makes the image a root. Throws Unsupported where the
     /// format cannot express it (a name that does not fit, a parent of a format it cannot have).

@@ -6,6 +6,7 @@
 #include "format/qcow2/image_end.h"
 #include "format/qcow2/l2_entry.h"
 #include "format/qcow2/layer.h"
+#include "format/qcow2/merged_size.h"
 #include "format/qcow2/parent_reference.h"
 #include "format/qcow2/target.h"
 
@@ -80,6 +81,7 @@ public:
         return device().fixed_size() ? image_end(device(), header()) : device().size();
     }
     TargetShape target_shape() const override;
+    std::unique_ptr<const TargetSpace> target_space() const override { return merged_size(layer_); }
 
     HeaderEdit relinked(const std::optional<NewParent>& parent) const override {
         if (header().data_file) throw Unsupported{name(), "its data stands in another file"};

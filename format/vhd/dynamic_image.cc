@@ -3,6 +3,7 @@
 #include "format/base/error.h"
 #include "format/merge_target.h"
 #include "format/vhd/dynamic_target.h"
+#include "format/vhd/merged_size.h"
 #include "format/vhd/parent_locator.h"
 #include "format/vhd/relink.h"
 #include "format/vhd/sector_bitmap.h"
@@ -145,6 +146,10 @@ TargetShape DynamicImage::target_shape() const {
     shape.index_covers = layout().block_size;
     shape.largest_virtual_size = largest_virtual_size;
     return shape;
+}
+
+std::unique_ptr<const TargetSpace> DynamicImage::target_space() const {
+    return merged_size(device(), headers_, bat());
 }
 
 HeaderEdit DynamicImage::relinked(const std::optional<NewParent>& parent) const {

@@ -27,6 +27,7 @@ public:
     Bytes allocated_size() const override;
     Bytes physical_size() const override;
     TargetShape target_shape() const override;
+    std::unique_ptr<const TargetSpace> target_space() const override;
 
     HeaderEdit relinked(const std::optional<NewParent>& parent) const override;
     HeaderEdit with_hidden(bool hidden) const override;
