@@ -300,6 +300,26 @@ TEST(MergedSpace, OfQcow2BoundsWhatZerosDo) {
     EXPECT_GE(equal, 40) << "a bound that is hardly ever reached says little";
 }
 
+/// A parent that is larger than the target, which grows over it: what the parent holds there has to be hidden.
+TEST(MergedSpace, OfATargetThatGrowsOverItsParentCountsWhatHidesIt) {
+    for (const Format format : {Format::vhd, Format::qcow2}) {
+        Random random{1};
+        const Kind empty{.format = format, .least_cluster_bits = 17, .most_writes = 1};
+        const Kind full{.format = format, .content = Content::data, .least_cluster_bits = 17, .most_writes = 200};
+        Chain chain;
+        chain.target = 1;
+        chain.end = 2;
+        for (const Bytes size : {8_MiB, 2_MiB + 512_B, 8_MiB})
+            chain.layers.push_back(make_layer(empty, size, random));
+        scribble(chain.layers[2], {}, full, random);
+        SCOPED_TRACE(chain.text());
+        const Bytes before = chain.into().open()->physical_size();
+        const Outcome outcome = try_merge(chain);
+        EXPECT_EQ(outcome.computed, outcome.real);
+        EXPECT_GT(outcome.real, before);
+    }
+}
+
 TEST(MergedSpace, OfLargeDisksCountsTheTablesThatAreTouched) {
     const Kind sparse{.largest = 600_GiB, .content = Content::data, .least_cluster_bits = 16, .most_writes = 20};
     Kind target = sparse;

@@ -112,6 +112,16 @@ TEST(AllocationModel, FillsLongHolesFirst) {
     EXPECT_EQ(model.end(), ClusterNumber{1002});
 }
 
+TEST(AllocationModel, UsesWhatIsGivenBack) {
+    const HostMap host{64_KiB, 4, ClusterNumber{1000}, {{ClusterNumber{10}, 10}}, {true}};
+    AllocationModel model{host};
+    model.release({ClusterNumber{20}, 6}); // makes a hole of ten long enough
+    model.take(16);
+    EXPECT_EQ(model.end(), ClusterNumber{1000});
+    model.take(1);
+    EXPECT_EQ(model.end(), ClusterNumber{1001});
+}
+
 TEST(AllocationModel, CountsTheBlocksThatCountTheBlocks) {
     // Clusters of 512 bytes with counts of 64 bits: a block for each 64 clusters.
     HostMap host{512_B, 6, ClusterNumber{64}, {}, std::vector<bool>(64)};
