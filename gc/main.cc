@@ -1,5 +1,5 @@
 // Wires the command line to the verbs; everything else is in command.h.
-#include "gc/command.h"
+#include "gc/verbs/command.h"
 
 #include <string>
 #include <vector>

@@ -7,6 +7,7 @@ import sys
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 FOLDERS = ("format", "lvm", "journal", "coalesce", "gc")
 
+BELOW_GC = {"coalesce", "format", "format/base", "journal", "lvm"}
 # Part -> the parts that it may include besides itself. The longest name that is a folder of a file is its part.
 MAY_INCLUDE = {
     "format/base": set(),
@@ -17,7 +18,13 @@ MAY_INCLUDE = {
     "lvm": {"format/base"},
     "journal": {"format/base"},
     "coalesce": {"format", "format/base", "journal", "lvm"},
-    "gc": {"coalesce", "format", "format/base", "journal", "lvm"},
+    "gc/base": BELOW_GC,
+    "gc/scan": BELOW_GC | {"gc/base"},
+    "gc/sm": BELOW_GC | {"gc/base", "gc/scan"},
+    "gc/cycle": BELOW_GC | {"gc/base", "gc/scan", "gc/sm"},
+    "gc/service": BELOW_GC | {"gc/base", "gc/scan", "gc/sm", "gc/cycle"},
+    "gc/verbs": BELOW_GC | {"gc/base", "gc/scan", "gc/sm", "gc/cycle", "gc/service"},
+    "gc": {"gc/verbs"},
 }
 # These put the formats together, and are the only ones that know them all.
 JOINTS = {"format/open.cc", "format/check.cc"}
@@ -27,7 +34,8 @@ OFFERED = re.compile(r"format/(vhd|qcow2|raw)/(image|check)\.h$")
 LIBRARIES = {
     "format/qcow2": {"zlib.h", "zstd.h"},
     "journal": {"SQLiteCpp/", "sqlite3.h"},
-    "gc": {"openssl/", "systemd/", "malloc.h"},
+    "gc/verbs": {"openssl/"},
+    "gc/service": {"systemd/", "malloc.h"},
 }
 KERNEL = ("sys/", "linux/", "netinet/", "arpa/")
 POSIX = {"dirent.h", "endian.h", "fcntl.h", "poll.h", "pthread.h", "pwd.h", "sched.h", "signal.h", "spawn.h", "syslog.h", "unistd.h"}
@@ -93,10 +101,10 @@ def check_itself():
     assert complaint("format/vhd/image.cc", '"', "format/qcow2/image.h")
     assert complaint("format/image.cc", '"', "format/vhd/image.h")
     assert complaint("journal/journal.cc", '"', "format/image.h")
-    assert complaint("coalesce/plan.cc", '"', "gc/scan.h")
-    assert complaint("gc/scan.cc", '"', "tests/support/fixtures.h")
+    assert complaint("coalesce/plan.cc", '"', "gc/scan/scan.h")
+    assert complaint("gc/scan/scan.cc", '"', "tests/support/fixtures.h")
     assert complaint("format/base/log.cc", "<", "zstd.h")
-    assert not complaint("gc/session.h", '"', "coalesce/plan.h")
+    assert not complaint("gc/cycle/session.h", '"', "coalesce/plan.h")
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ HABITS = {
 # (file, habit) -> why it is right there. An entry that nothing needs any more fails, too.
 ALLOWED = {
     ("coalesce/sm_note.cc", "catch-all"): "a destructor: what it could not do is logged, and the next run's replay does it",
-    ("gc/guest_stream.cc", "catch-all"): "a constructor removes its temporary file, and throws on what it caught",
-    ("gc/occupancy.cc", "sleep"): "the one real pause between attempts to lock an image; bounded, and passed in for tests",
+    ("gc/verbs/guest_stream.cc", "catch-all"): "a constructor removes its temporary file, and throws on what it caught",
+    ("gc/scan/occupancy.cc", "sleep"): "the one real pause between attempts to lock an image; bounded, and passed in for tests",
     ("journal/database.cc", "sleep"): "until the clock that stamps files has ticked, which nothing announces; at most one tick",
     ("journal/directory.cc", "sleep"): "flock cannot wait with a limit of time",
     ("lvm/pause.cc", "sleep"): "between attempts, as sm retries LVM commands; passed in for tests",

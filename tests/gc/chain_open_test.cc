@@ -1,7 +1,7 @@
-#include "gc/chain_open.h"
+#include "gc/scan/chain_open.h"
 
 #include "format/base/error.h"
-#include "gc/exit_status.h"
+#include "gc/base/exit_status.h"
 #include "tests/support/stored_images.h"
 
 #include <gtest/gtest.h>

@@ -1,8 +1,8 @@
 // A whole SR with its host in memory: storage that can lose power, a journal that survives it, nobody else about.
 #pragma once
 
-#include "gc/cycle.h"
-#include "gc/scan.h"
+#include "gc/cycle/cycle.h"
+#include "gc/scan/scan.h"
 #include "tests/support/memory_storage.h"
 #include "tests/support/temporary_directory.h"
 

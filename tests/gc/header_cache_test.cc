@@ -1,7 +1,7 @@
-#include "gc/header_cache.h"
+#include "gc/scan/header_cache.h"
 
 #include "format/base/directory_storage.h"
-#include "gc/scan.h"
+#include "gc/scan/scan.h"
 #include "tests/support/sr_builder.h"
 #include "tests/support/temporary_directory.h"
 

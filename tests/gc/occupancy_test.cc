@@ -1,8 +1,8 @@
-#include "gc/occupancy.h"
+#include "gc/scan/occupancy.h"
 
 #include "format/base/error.h"
 #include "format/base/file_device.h"
-#include "gc/network_fs.h"
+#include "gc/scan/network_fs.h"
 #include "tests/support/run_program.h"
 #include "tests/support/temporary_directory.h"
 

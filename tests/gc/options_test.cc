@@ -1,8 +1,8 @@
-#include "gc/json_output.h"
-#include "gc/options.h"
-#include "gc/text_output.h"
-#include "gc/verb_support.h"
-#include "gc/work_report.h"
+#include "gc/base/options.h"
+#include "gc/base/text_output.h"
+#include "gc/service/json_output.h"
+#include "gc/service/work_report.h"
+#include "gc/verbs/verb_support.h"
 
 #include <boost/json.hpp>
 #include <boost/program_options.hpp>

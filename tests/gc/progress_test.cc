@@ -1,4 +1,4 @@
-#include "gc/progress.h"
+#include "gc/service/progress.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "gc/scan.h"
+#include "gc/scan/scan.h"
 
 #include "format/base/error.h"
 #include "tests/gc/image_bytes.h"

@@ -1,11 +1,11 @@
 // The parts of the service that need no process: times, messages, set-up, and what the journal makes of a policy.
-#include "gc/control_message.h"
-#include "gc/cycle.h"
-#include "gc/journal_director.h"
-#include "gc/service_config.h"
-#include "gc/status_board.h"
-#include "gc/status_report.h"
-#include "gc/work_message.h"
+#include "gc/cycle/cycle.h"
+#include "gc/cycle/journal_director.h"
+#include "gc/service/control_message.h"
+#include "gc/service/service_config.h"
+#include "gc/service/status_board.h"
+#include "gc/service/status_report.h"
+#include "gc/service/work_message.h"
 #include "tests/support/temporary_directory.h"
 
 #include <boost/json.hpp>

@@ -1,4 +1,4 @@
-#include "gc/sm_entries.h"
+#include "gc/sm/sm_entries.h"
 
 #include "tests/support/memory_storage.h"
 

@@ -2,7 +2,7 @@
 // passage, every look at users and trees, and between batches. Thousands of orders, each repeatable by its seed.
 
 #include "format/base/error.h"
-#include "gc/sm_gate.h"
+#include "gc/sm/sm_gate.h"
 #include "tests/gc/sm_model.h"
 
 #include <gtest/gtest.h>

@@ -1,8 +1,8 @@
-#include "gc/sm_locks.h"
+#include "gc/sm/sm_locks.h"
 
 #include "format/base/error.h"
-#include "gc/sm_flags.h"
-#include "gc/sm_gate.h"
+#include "gc/sm/sm_flags.h"
+#include "gc/sm/sm_gate.h"
 #include "tests/support/temporary_directory.h"
 
 #include <gmock/gmock.h>

@@ -2,7 +2,7 @@
 // the collector to end, under its own locks. What has to wait for a lock or for a run file goes on at a later call.
 #pragma once
 
-#include "gc/sm_locks.h"
+#include "gc/sm/sm_locks.h"
 #include "tests/gc/cycle_world.h"
 #include "tests/support/sr_builder.h"
 

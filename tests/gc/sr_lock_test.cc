@@ -1,4 +1,4 @@
-#include "gc/sr_lock.h"
+#include "gc/sm/sr_lock.h"
 
 #include "format/base/error.h"
 #include "tests/support/temporary_directory.h"

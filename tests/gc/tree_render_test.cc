@@ -1,4 +1,4 @@
-#include "gc/tree_render.h"
+#include "gc/verbs/tree_render.h"
 
 #include <gtest/gtest.h>
 

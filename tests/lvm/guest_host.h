@@ -1,7 +1,7 @@
 // The host that tests in the VM have: real LVM on two disks, sm's locks, and a fair lock that counts its turns.
 #pragma once
 
-#include "gc/sm_locks.h"
+#include "gc/sm/sm_locks.h"
 #include "lvm/activation.h"
 #include "lvm/fair_lock.h"
 #include "lvm/inactive_reader.h"

@@ -6,7 +6,7 @@
 #include "format/merge_target.h"
 #include "format/qcow2/create.h"
 #include "format/vhd/create.h"
-#include "gc/scan.h"
+#include "gc/scan/scan.h"
 
 #include <gtest/gtest.h>
 

@@ -1,0 +1,204 @@
+#include "gc/cycle/cycle.h"
+
+#include "coalesce/execute.h"
+#include "coalesce/recover.h"
+#include "format/base/error.h"
+#include "format/base/log.h"
+#include "gc/base/exit_status.h"
+#include "gc/sm/sm_replay.h"
+
+#include <chrono>
+#include <set>
+
+namespace coppice {
+namespace {
+
+/// A step that failed is not tried again in the same run.
+using Attempt = std::pair<std::string, std::string>;
+
+Attempt attempt_of(const Step& step) {
+    return {step.vdi, step.into.value_or("")};
+}
+
+Policy with_frozen(const Policy& policy, const std::map<std::string, std::string>& frozen) {
+    Policy result = policy;
+    for (const auto& [vdi, text] : frozen) {
+        result.sm_operations.insert(vdi);
+        result.sm_texts.emplace(vdi, text);
+    }
+    return result;
+}
+
+/// Its header was sound a moment ago; its tables are not, or it cannot be read any more.
+void mark_damaged(TreeNode& node, const std::exception& error) {
+    node.state = NodeState::damaged;
+    node.reason = "image-damaged";
+    node.text = error.what();
+}
+
+} // namespace
+
+SrTree Cycle::tree() {
+    SrTree tree = trees_.current();
+    std::vector<FileIdentity> identities;
+    for (const TreeNode& node : tree.nodes)
+        identities.push_back(node.identity);
+    const auto openers = occupancy_.openers(identities);
+    for (std::size_t i = 0; i < tree.nodes.size(); ++i)
+        tree.nodes[i].openers = openers[i];
+    return tree;
+}
+
+void Cycle::find_facts(Observation& seen, const std::string& uuid) {
+    TreeNode& node = *seen.tree.find(uuid);
+    try {
+        auto device = storage_.open(node.file, Access::read_only);
+        if (node.openers.empty())
+            if (const auto holder = occupancy_.lock_holder(*device)) node.openers.push_back(*holder);
+        CheckReport report = check_image(*device, node.format);
+        const auto image = open_image(std::move(device), node.format);
+        seen.facts.emplace(uuid, layer_facts(*image, std::move(report)));
+    } catch (const Error& error) {
+        mark_damaged(node, error);
+    } catch (const std::overflow_error& error) {
+        mark_damaged(node, error);
+    }
+}
+
+Observation Cycle::observe(const Policy& policy) {
+    Observation seen;
+    seen.frozen = frozen_;
+    seen.tree = tree();
+    const ReplayPlan replay = plan_replay(storage_, seen.tree);
+    for (const auto& [vdi, text] : replay.frozen)
+        seen.frozen.emplace(vdi, text);
+    for (const auto& [vdi, text] : pending_vdis(replay))
+        seen.frozen.emplace(vdi, text);
+    seen.free = storage_.space().free;
+    for (const std::string& uuid : merge_candidates(seen.tree, with_frozen(policy, seen.frozen)))
+        find_facts(seen, uuid);
+    return seen;
+}
+
+Plan Cycle::next_plan(Director& director, const Policy& policy, const Observation& seen) {
+    return director.admit(coppice::plan(seen.tree, seen.facts, seen.free, with_frozen(policy, seen.frozen)), seen);
+}
+
+Plan Cycle::plan(Director& director, Observation* seen) {
+    const Policy policy = director.policy();
+    Observation found = observe(policy);
+    Plan result = next_plan(director, policy, found);
+    if (seen != nullptr) *seen = std::move(found);
+    return result;
+}
+
+void Cycle::remember(const SrTree& tree) {
+    std::vector<journal::NodeVersion> versions;
+    for (const TreeNode& node : tree.nodes)
+        if (node.state == NodeState::ok)
+            versions.push_back(
+                {node.uuid, std::string{to_string(node.format)}, node.parent, node.hidden, node.virtual_size.count()});
+    journal_->record_tree(versions, tree.complete);
+}
+
+void Cycle::recover(MergeContext& context, Outcome& outcome) {
+    Recovery edits = recover_header_edits(context);
+    frozen_ = edits.frozen;
+    ReplayOutcome replay = execute_replay(plan_replay(storage_, trees_.current()), context);
+    frozen_.merge(replay.frozen);
+    Recovery operations = recover_operations(context, frozen_);
+    frozen_.merge(operations.frozen);
+    std::vector<std::string> notes = std::move(edits.notes);
+    notes.insert(notes.end(), replay.notes.begin(), replay.notes.end());
+    notes.insert(notes.end(), operations.notes.begin(), operations.notes.end());
+    for (const std::string& note : notes) {
+        log::notice("gc", note);
+        journal_->record_event("notice", "", note);
+    }
+    for (StepResult& result : operations.finished) {
+        context.progress.ended(result);
+        outcome.done.push_back(std::move(result));
+    }
+    replay.failed.insert(replay.failed.end(), operations.failed.begin(), operations.failed.end());
+    for (const FailedRecovery& failed : replay.failed) {
+        StepResult result;
+        fail(failed.step, failed.error, result);
+        outcome.failed.push_back(std::move(result));
+    }
+}
+
+void Cycle::fail(const Step& step, const std::exception& error, StepResult& result) {
+    const Failure failure = failure_of(error, step.vdi);
+    result.step = step;
+    result.error = failure.text;
+    result.reason = failure.code;
+    log::error("gc", std::string{"step failed: "} + error.what());
+    journal_->record_event("error", step.vdi, error.what());
+}
+
+/// A merge writes itself down as it goes; a deletion is one call, written down behind it.
+void Cycle::record_collection(const StepResult& result, std::int64_t began) {
+    journal::Operation operation;
+    operation.kind = to_string(result.step.kind);
+    operation.vdi = result.step.vdi;
+    operation.direction = to_string(result.step.direction);
+    operation.state = result.error.empty() ? journal::OperationState::done : journal::OperationState::abandoned;
+    operation.error = result.error;
+    operation.started = began;
+    journal_->begin(operation);
+}
+
+void Cycle::act(const Plan& plan, Director& director, MergeContext& context, Outcome& outcome) {
+    std::set<Attempt> failed;
+    for (const StepResult& result : outcome.failed)
+        failed.insert(attempt_of(result.step));
+    std::size_t index = 0;
+    for (const Step& step : plan.steps) {
+        if (context.stop.stop_requested()) throw StopRequested{};
+        if (failed.contains(attempt_of(step))) continue;
+        context.progress.began(step, index++, plan.steps.size());
+        StepResult result;
+        const std::int64_t began =
+            std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+                .count();
+        try {
+            result = execute(step, context);
+        } catch (const Error& error) {
+            fail(step, error, result);
+        } catch (const std::overflow_error& error) { // sizes that no sound image has
+            fail(step, error, result);
+        }
+        if (step.kind == StepKind::collect) record_collection(result, began);
+        director.ended(result);
+        context.progress.ended(result);
+        (result.error.empty() ? outcome.done : outcome.failed).push_back(std::move(result));
+    }
+}
+
+Outcome Cycle::run(Director& director, const MergeOptions& merge, std::optional<Bytes> rate, Progress& progress,
+                   std::stop_token stop) {
+    if (journal_ == nullptr) throw std::logic_error{"a cycle without a journal only looks"};
+    RateLimit limit{rate};
+    MergeContext context{storage_, *journal_, occupancy_, trees_, progress, limit, gate_, stop, merge};
+    Outcome outcome;
+    try {
+        recover(context, outcome);
+        for (;;) {
+            const Policy policy = director.policy();
+            const Observation seen = observe(policy);
+            // Before anything is deleted: if an image becomes unreadable later, its parent is still known.
+            remember(seen.tree);
+            const Plan next = next_plan(director, policy, seen);
+            outcome.skipped = next.skipped;
+            director.planned(seen, next);
+            const std::size_t before = outcome.done.size();
+            act(next, director, context, outcome);
+            if (outcome.done.size() == before) break; // nothing left, or nothing that has not failed
+        }
+    } catch (const StopRequested&) {
+        outcome.stopped = true;
+    }
+    return outcome;
+}
+
+} // namespace coppice
