@@ -1,6 +1,6 @@
 #include "coalesce/recover.h"
 
-#include "coalesce/edit_log.h"
+#include "coalesce/edit_recovery.h"
 #include "coalesce/execute.h"
 #include "coalesce/images.h"
 #include "coalesce/locked_sr.h"

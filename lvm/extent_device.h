@@ -2,7 +2,7 @@
 #pragma once
 
 #include "lvm/extent_map.h"
-#include "lvm/read_only_device.h"
+#include "format/base/read_only_device.h"
 
 namespace coppice::lvm {
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "format/base/unique_fd.h"
-#include "lvm/read_only_device.h"
+#include "format/base/read_only_device.h"
 #include "lvm/report.h"
 
 #include <functional>

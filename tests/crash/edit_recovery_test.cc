@@ -2,10 +2,15 @@
 // not pass through. INV-1, INV-3.
 
 #include "coalesce/edit_log.h"
+#include "coalesce/edit_recovery.h"
+#include "format/image.h"
+#include "format/qcow2/create.h"
+#include "format/vhd/create.h"
 #include "tests/support/memory_storage.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <unistd.h>
 
@@ -91,6 +96,134 @@ TEST(EditRecovery, DropsAnEditThatHadNotBegun) {
     const auto seen = states_of_recovery(0);
     EXPECT_EQ(seen.back(), states.front());
 }
+
+const Uuid old_uuid = Uuid::random();
+const Uuid new_uuid = Uuid::random();
+
+/// A child of "old.vhd" or "old.qcow2", with or without data of its own: an empty VHD grows when its parent changes.
+void make_child(BlockDevice& device, Format format, const std::string& old_parent) {
+    if (format == Format::qcow2) {
+        qcow2::CreateOptions options;
+        options.size = 4_MiB;
+        options.backing_name = old_parent;
+        options.backing_format = Format::qcow2;
+        options.hidden = true;
+        qcow2::create(device, options);
+        return;
+    }
+    vhd::NewDisk disk{4_MiB};
+    disk.parent = NewParent{old_parent, Format::vhd, old_uuid, 0};
+    vhd::create(device, disk);
+}
+
+std::size_t first_difference(const std::vector<std::byte>& a, const std::vector<std::byte>& b) {
+    return static_cast<std::size_t>(std::ranges::mismatch(a, b).in1 - a.begin());
+}
+
+struct Relink {
+    Format format;
+    std::string old_name; ///< without extension
+    std::string new_name;
+};
+
+class ChangeOfParent : public testing::TestWithParam<Relink> {
+protected:
+    std::unique_ptr<MemoryStorage> rebooted_;
+
+    std::string file() const { return "child" + std::string{extension(GetParam().format)}; }
+    std::string name_of(const std::string& stem) const { return stem + std::string{extension(GetParam().format)}; }
+    NewParent new_parent() const {
+        return {name_of(GetParam().new_name), GetParam().format,
+                GetParam().format == Format::vhd ? std::optional{new_uuid} : std::nullopt, 0};
+    }
+    /// How many phases must be complete before the image names its new parent.
+    std::size_t first_phase_of_new_name(const MemoryStorage& fresh, const HeaderEdit& change) const {
+        const auto copy = fresh.copy();
+        const auto link = [&]() -> std::optional<std::pair<std::string, std::optional<Uuid>>> {
+            try {
+                const auto parent = open_image(copy->open(file(), Access::read_only), GetParam().format)->parent();
+                return std::pair{parent->names.front(), parent->vhd_uuid};
+            } catch (const Unsupported&) { // on purpose, in between
+                return std::nullopt;
+            }
+        };
+        apply(*copy->open(file(), Access::read_write), change);
+        const auto complete = link();
+        copy->put(file(), fresh.bytes(file()));
+        std::size_t phases = 0;
+        for (; link() != complete; ++phases)
+            apply(*copy->open(file(), Access::read_write), {{change.phases[phases]}});
+        return phases;
+    }
+    /// The change is cut off when `begun` phases are complete, and the recovery after `kept` changes; what the second
+    /// recovery leaves is rebooted_. False when the first one had no more than `kept` changes to make.
+    bool recover_with_cut(const MemoryStorage& fresh, const HeaderEdit& change, std::size_t begun, std::uint64_t kept,
+                          std::mt19937_64& random) {
+        PowerSupply power;
+        rebooted_ = fresh.copy(&power);
+        const JournalDirectory directory;
+        const auto journal =
+            journal::Journal::open((directory.path / "journal.db").string(), journal::Journal::Create::yes);
+        JournalEditLog{*rebooted_, *journal}.begin(file(), change);
+        apply(*rebooted_->open(file(), Access::read_write),
+              {{change.phases.begin(), change.phases.begin() + static_cast<std::ptrdiff_t>(begun)}});
+        Nobody nobody;
+        power.fail_after(kept);
+        bool cut = false;
+        try {
+            recover_edits(*rebooted_, *journal, nobody);
+        } catch (const PowerLost&) {
+            cut = true;
+        }
+        power.never_fail();
+        constexpr Unsynced kinds[]{Unsynced::kept, Unsynced::lost, Unsynced::torn};
+        rebooted_->lose_power(kinds[kept % std::size(kinds)], random);
+        recover_edits(*rebooted_, *journal, nobody);
+        EXPECT_TRUE(journal->pending_edits().empty());
+        return cut;
+    }
+    std::string first_name(MemoryStorage& storage) const {
+        return open_image(storage.open(file(), Access::read_only), GetParam().format)->parent()->names.front();
+    }
+};
+
+/// Whatever the crash left: the child then has its old parent and all that it was before, or where it already named the
+/// new one, all of the change. Also when the recovery itself is cut off anywhere and begins again.
+TEST_P(ChangeOfParent, GoesTheWayThatTheImageAlreadyReads) {
+    MemoryStorage fresh;
+    make_child(*fresh.create(file()), GetParam().format, name_of(GetParam().old_name));
+    const std::string old_name = first_name(fresh);
+    const std::size_t old_size = fresh.bytes(file()).size();
+    const HeaderEdit relinking =
+        open_image(fresh.open(file(), Access::read_only), GetParam().format)->relinked(new_parent());
+    MemoryStorage relinked;
+    relinked.put(file(), fresh.bytes(file()));
+    apply(*relinked.open(file(), Access::read_write), relinking);
+    const std::size_t flip = first_phase_of_new_name(fresh, relinking);
+    std::size_t undone = 0;
+    std::mt19937_64 random{1};
+    for (std::size_t begun = 0; begun <= relinking.phases.size(); ++begun)
+        for (std::uint64_t kept = 0;; ++kept) {
+            const bool cut = recover_with_cut(fresh, relinking, begun, kept, random);
+            const bool back = first_name(*rebooted_) == old_name;
+            undone += back ? 1 : 0;
+            EXPECT_EQ(back, begun < flip) << "begun " << begun << ", cut after " << kept;
+            auto now = rebooted_->bytes(file());
+            const auto wanted = (back ? fresh : relinked).bytes(file());
+            if (back) now.resize(old_size); // longer is harmless
+            EXPECT_EQ(first_difference(now, wanted), wanted.size()) << "begun " << begun << ", cut after " << kept;
+            if (!cut) break;
+        }
+    EXPECT_GE(undone, flip);
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, ChangeOfParent,
+                         testing::Values(Relink{Format::qcow2, "old", "new"},
+                                         Relink{Format::qcow2, "old", std::string(700, 'n')},
+                                         Relink{Format::qcow2, std::string(700, 'o'), "new"},
+                                         Relink{Format::vhd, "old", "new"},
+                                         Relink{Format::vhd, "old", std::string(200, 'n')},
+                                         Relink{Format::vhd, std::string(200, 'o'), "new"}));
 
 } // namespace
 } // namespace coppice::test

@@ -3,7 +3,9 @@
 
 #include "format/base/block_device.h"
 
-namespace coppice::lvm {
+#include <stdexcept>
+
+namespace coppice {
 
 /// Whatever would change it is a mistake of ours: std::logic_error.
 class ReadOnlyDevice : public BlockDevice {
@@ -32,4 +34,4 @@ private:
     Bytes size_;
 };
 
-} // namespace coppice::lvm
+} // namespace coppice
