@@ -13,7 +13,7 @@ class ByteSource:
     def __init__(self, path):
         self.path = path
         self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.size = os.fstat(self.fd).st_size
+        self.size = os.lseek(self.fd, 0, os.SEEK_END)  # of block devices, too
 
     def close(self):
         if self.fd >= 0:

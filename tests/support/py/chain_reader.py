@@ -94,8 +94,17 @@ def flatten(layers, begin, end):
 
 class Chain:
     def __init__(self, directory, file_name):
-        self.layers = open_chain(directory, file_name)
-        self.size = self.layers[0].size
+        self._hold(open_chain(directory, file_name))
+
+    @classmethod
+    def of(cls, layers):
+        """Of layers that are open, newest first, whatever names they store."""
+        chain = cls.__new__(cls)
+        chain._hold(layers)
+        return chain
+
+    def _hold(self, layers):
+        self.layers, self.size = layers, layers[0].size
 
     def __enter__(self):
         return self

@@ -80,6 +80,7 @@ class Maker:
         self.batch = qemu_maker.Batch(directory, rng)
         self.snapshots = True  # whether some QCOW2 images get an internal snapshot
         self.data_files = 0.0  # share of QCOW2 images whose data stands in another file
+        self.spare_entries = [0, 0, 0, 5, 1000]  # how many more blocks than it has the table of a VHD has room for
         self.pending = []
 
     def path(self, image):
@@ -108,7 +109,7 @@ class Maker:
         disk = vhd_writer.VhdWriter(
             image.size, rng=rng, block_size=image.unit, parent=parent, hidden=image.hidden, foreign=foreign,
             kind=vhd_writer.FIXED if fixed else vhd_writer.DYNAMIC,
-            batmap=rng.choice([None, "1.1", "1.2", "1.2", "1.2"]), spare_entries=rng.choice([0, 0, 0, 5, 1000]))
+            batmap=rng.choice([None, "1.1", "1.2", "1.2", "1.2"]), spare_entries=rng.choice(self.spare_entries))
         image.vhd_uuid = disk.uuid
         grain = rng.choice([SECTOR, 4 * KIB])
         if grain < 4 * KIB:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import struct
 import subprocess
 
@@ -114,7 +115,8 @@ def node(layers):
     """A block node description of a chain, newest first, as (path, driver[, data file]): stored names are not followed."""
     below = None
     for path, driver, *data_file in reversed(layers):
-        below = {"driver": driver, "file": {"driver": "file", "filename": path}} | (
+        storage = "host_device" if stat.S_ISBLK(os.stat(path).st_mode) else "file"
+        below = {"driver": driver, "file": {"driver": storage, "filename": path}} | (
             {"backing": below} if driver == "qcow2" else {})
         if data_file and data_file[0]:
             below["data-file"] = {"driver": "file", "filename": data_file[0]}

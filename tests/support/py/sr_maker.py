@@ -36,6 +36,9 @@ class SrMaker:
             return size + self.rng.randrange(1, 4096) * 512
         return max(512, self.rng.randrange(1, size // 512 + 1) * 512)
 
+    def raw_size(self, size):
+        return size
+
     def random_tree(self):
         rng = self.rng
         family = rng.choice(["vhd", "vhd", "qcow2", "qcow2", "qcow2", "qcow2 over vhd"])
@@ -43,6 +46,7 @@ class SrMaker:
         size = random_size(rng, self.limit)
         root = None
         if rng.random() < 0.2:
+            size = self.raw_size(size)
             root = self.image("raw", size)
         first_kind = kind if not root or rng.random() < 0.8 else family.split()[0]
         self._grow(first_kind, family.split()[0], self.grown(size) if root else size, root, 2 if root else 1)
@@ -68,9 +72,13 @@ class SrMaker:
             parent = self.image(kind, size[0] if size else (parent.size if parent else 2 * MIB), parent, hidden)
         return parent
 
-    def build(self):
+    def image_maker(self):
         maker = Maker(self.directory, self.rng)
         maker.snapshots = self.snapshots
+        return maker
+
+    def build(self):
+        maker = self.image_maker()
         for image in self.images:
             maker.make(image)
         maker.finish()

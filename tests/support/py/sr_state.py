@@ -76,7 +76,10 @@ class SrState:
 
     def fingerprints(self):
         """{uuid: fingerprint} of every disk that somebody may look at."""
-        return {node.uuid: chain_reader.fingerprint(self.directory, node.file) for node in self.visible()}
+        return {node.uuid: self.fingerprint(node) for node in self.visible()}
+
+    def fingerprint(self, node):
+        return chain_reader.fingerprint(self.directory, node.file)
 
     def path(self, node):
         return os.path.join(self.directory, node.file)
@@ -103,8 +106,7 @@ def require_same_disks(before, state, what):
         node = state.nodes.get(uuid) or state.nodes.get("OLD_" + uuid)
         if node is None:
             raise oracles.Failure(f"{what}: the disk {uuid} is gone")
-        found = chain_reader.fingerprint(state.directory, node.file)
-        if found != expected:
+        if state.fingerprint(node) != expected:
             raise oracles.Failure(f"{what}: the disk {uuid} ({node.file}) reads differently")
 
 
