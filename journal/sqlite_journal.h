@@ -2,18 +2,16 @@
 #pragma once
 
 #include "format/base/crash_point.h"
+#include "format/base/passing_time.h"
 #include "journal/database.h"
 #include "journal/journal.h"
 
 #include <SQLiteCpp/VariadicBind.h>
 
-#include <chrono>
-
 namespace coppice::journal {
 
 inline std::int64_t now() {
-    return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
-        .count();
+    return unix_time();
 }
 
 // SQLite's integers are signed; sizes and inode numbers keep their bits.

@@ -1,5 +1,7 @@
 #include "gc/base/wall_time.h"
 
+#include "format/base/passing_time.h"
+
 #include <array>
 #include <chrono>
 #include <cstdio>
@@ -37,7 +39,7 @@ UnixSeconds offset_of(const char* rest, const std::string& text) {
 } // namespace
 
 WallTime host_time() {
-    const std::time_t now = std::time(nullptr);
+    const std::time_t now = unix_time();
     std::tm local{};
     ::localtime_r(&now, &local);
     return {now, static_cast<unsigned>(local.tm_hour * 60 + local.tm_min)};

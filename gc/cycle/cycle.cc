@@ -4,10 +4,10 @@
 #include "coalesce/recover.h"
 #include "format/base/error.h"
 #include "format/base/log.h"
+#include "format/base/passing_time.h"
 #include "gc/base/exit_status.h"
 #include "gc/sm/sm_replay.h"
 
-#include <chrono>
 #include <set>
 
 namespace coppice {
@@ -158,9 +158,7 @@ void Cycle::act(const Plan& plan, Director& director, MergeContext& context, Out
         if (failed.contains(attempt_of(step))) continue;
         context.progress.began(step, index++, plan.steps.size());
         StepResult result;
-        const std::int64_t began =
-            std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
-                .count();
+        const std::int64_t began = unix_time();
         try {
             result = execute(step, context);
         } catch (const Error& error) {

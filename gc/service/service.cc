@@ -2,6 +2,7 @@
 
 #include "format/base/error.h"
 #include "format/base/log.h"
+#include "format/base/passing_time.h"
 #include "gc/scan/occupancy.h"
 #include "gc/service/status_report.h"
 #include "gc/service/systemd.h"
@@ -187,8 +188,8 @@ void Service::want_cycle(milliseconds delay) {
     }
     // Events may put a look off for a while, not for ever.
     const auto now = std::chrono::steady_clock::now();
-    if (!latest_look_) latest_look_ = now + (delay == settling ? longest_settling : delay);
-    wake_.expires_at(std::min(now + delay, *latest_look_));
+    if (!latest_look_) latest_look_ = now + real_wait(delay == settling ? longest_settling : delay);
+    wake_.expires_at(std::min(now + real_wait(delay), *latest_look_));
     wake_.async_wait([this](const ErrorCode& error) {
         if (!error) begin_cycle();
     });
