@@ -77,8 +77,21 @@ void finish(MergeContext& context, const journal::Operation& operation, Recovery
     recovery.finished.push_back({step, 0, operation.copied_bytes, operation.shared_bytes, true, {}, {}});
 }
 
+/// What has not been completed goes on at its cursor when it is planned again. Where an image of it was deleted it
+/// never is, and would stay recorded for ever. Absent is not gone (INV-6): only a look that saw everything tells.
+void give_up_without_images(MergeContext& context, const journal::Operation& operation, Recovery& recovery) {
+    const Step step = step_from_json(operation.step);
+    std::vector<std::string> images = step.emptied;
+    images.push_back(operation.into);
+    const SrTree tree = context.trees.current();
+    if (!tree.complete) return;
+    for (const std::string& uuid : images)
+        if (tree.find(uuid) == nullptr) return abandon(context, operation, uuid + " is gone", recovery);
+}
+
 void recover_operation(MergeContext& context, const journal::Operation& operation, Recovery& recovery) {
-    if (operation.state != journal::OperationState::relinking) return; // the plan will take it up at its cursor
+    if (operation.state != journal::OperationState::relinking)
+        return give_up_without_images(context, operation, recovery);
     try {
         finish(context, operation, recovery);
     } catch (const Refused& error) {
