@@ -4,6 +4,7 @@
 #include "format/base/log.h"
 #include "format/base/passing_time.h"
 #include "gc/scan/occupancy.h"
+#include "gc/service/resident_memory.h"
 #include "gc/service/status_report.h"
 #include "gc/service/systemd.h"
 
@@ -234,7 +235,10 @@ void Service::begin_cycle() {
         });
     };
     work.finished = [this](WorkResult result) {
-        asio::post(loop_, [this, ended = std::move(result)]() mutable { cycle_ended(std::move(ended)); });
+        asio::post(loop_, [this, ended = std::move(result)]() mutable {
+            cycle_ended(std::move(ended));
+            return_free_memory(); // the service may now sleep for days
+        });
     };
     worker_->submit(std::move(work));
     tick();
@@ -256,6 +260,7 @@ void Service::cycle_ended(WorkResult result) {
     }
     board_.change([&](ServiceStatus& status) { status.last_cycle = clock_().now; });
     take_up(result);
+    if (kicked_before_.empty()) return;
     const Reply reply = [&] {
         if (result.outcome) return report_of(*result.outcome, result.policy);
         Reply failed;

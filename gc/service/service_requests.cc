@@ -6,6 +6,7 @@
 #include "gc/service/json_output.h"
 #include "gc/service/metrics.h"
 #include "gc/service/pen.h"
+#include "gc/service/resident_memory.h"
 #include "gc/service/service.h"
 #include "gc/service/status_report.h"
 #include "gc/service/work_message.h"
@@ -117,6 +118,7 @@ void Service::look(std::function<Reply()> question, std::shared_ptr<Conversation
         } catch (const std::exception& error) { // whatever it is, it is an answer
             reply = failed_reply(failure_of(error, name_));
         }
+        return_free_memory();
         asio::post(loop_, [this, peer, reply = std::move(reply)] {
             --looks_;
             mind_readers();

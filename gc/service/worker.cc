@@ -2,11 +2,11 @@
 
 #include "format/base/error.h"
 #include "format/base/log.h"
+#include "gc/service/resident_memory.h"
 
 #include <algorithm>
 #include <fstream>
 #include <iterator>
-#include <malloc.h>
 #include <sstream>
 #include <unistd.h>
 
@@ -103,7 +103,7 @@ void Worker::run(const std::stop_token& end) {
         if (end.stop_requested()) stop.request_stop(); // asked for between the two
         WorkResult result = perform(work, stop);
         board_.step_ended();
-        ::malloc_trim(0); // maps of large images are given back: the service may now sleep for days
+        return_free_memory(); // maps of large images
         {
             const std::lock_guard held{mutex_};
             result.interrupted = interrupted_ || end.stop_requested();

@@ -1,4 +1,5 @@
 #include "format/base/log.h"
+#include "gc/service/resident_memory.h"
 #include "gc/service/service.h"
 #include "gc/verbs/command.h"
 #include "gc/verbs/verb_support.h"
@@ -36,6 +37,7 @@ ExitStatus run_run(const Invocation& invocation) {
     if (invocation.flag("dry-run")) throw UsageError{"--dry-run goes with --once; 'coppice plan' shows the same"};
     // Nobody looks at a service while it works: what it does has to stand in the log afterwards.
     if (invocation.common.verbosity == 0) log::start(log::Severity::info);
+    keep_memory_returnable();
     Service service{invocation.arguments.front(), sr, session_options(invocation),
                     [values = invocation.values, key = state_key(sr)] {
                         return load_config(values, values["config"].as<std::string>(), key);
