@@ -17,8 +17,17 @@ void require_unused(MergeContext& context, const std::vector<std::unique_ptr<Cla
         if (!openers[i].empty()) throw held_open(images[i]->image().name(), openers[i].front());
 }
 
+namespace {
+
+std::unique_ptr<Image> open_held(MergeContext& context, const TreeNode& node, Access access) {
+    context.storage.hold(node.file);
+    return open_image(context.storage.open(node.file, access), node.format);
+}
+
+} // namespace
+
 ClaimedImage::ClaimedImage(MergeContext& context, const TreeNode& node, Access access, Users users)
-    : node_{node}, image_{open_image(context.storage.open(node.file, access), node.format)} {
+    : node_{node}, image_{open_held(context, node, access)} {
     claim_ = context.occupancy.claim(image_->device(), access == Access::read_write ? Occupancy::Purpose::write
                                                                                     : Occupancy::Purpose::read);
     if (users == Users::asked_for_elsewhere) return;
@@ -43,7 +52,7 @@ std::vector<std::unique_ptr<Image>> open_ancestors(MergeContext& context, const 
     std::vector<std::unique_ptr<Image>> images;
     for (auto parent = require_node(tree, uuid).parent; parent;) {
         const TreeNode& node = require_node(tree, *parent);
-        images.push_back(open_image(context.storage.open(node.file, Access::read_only), node.format));
+        images.push_back(open_held(context, node, Access::read_only));
         if (images.size() > tree.nodes.size()) throw Refused{"chain-cycle", uuid, "its ancestors form a cycle"};
         parent = node.parent;
     }

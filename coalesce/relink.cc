@@ -37,13 +37,18 @@ std::optional<std::string> disturbance(MergeContext& context, const ClaimedImage
 
 } // namespace
 
-void relink(MergeContext& context, ClaimedImage& child, const std::optional<NewParent>& parent) {
+void relink(MergeContext& context, ClaimedImage& child, std::optional<NewParent> parent) {
+    if (parent) parent->name = context.storage.parent_name(parent->name, child.node().file);
     make_durable(context, child.image(), child.image().relinked(parent));
     log::info("coalesce", "relinked vdi=" + child.node().uuid + " parent=" + (parent ? parent->name : "none"));
 }
 
 void set_hidden(MergeContext& context, ClaimedImage& image, bool hidden) {
-    if (image.image().hidden() != hidden) make_durable(context, image.image(), image.image().with_hidden(hidden));
+    const std::string& file = image.node().file;
+    if (image.image().format() == Format::raw && context.storage.is_marked_hidden(file) != hidden)
+        context.storage.mark_hidden(file, hidden);
+    else if (image.image().hidden() != hidden)
+        make_durable(context, image.image(), image.image().with_hidden(hidden));
 }
 
 namespace {
@@ -71,8 +76,9 @@ bool remove_some(MergeContext& context, const std::vector<std::string>& uuids,
         }
     // Claimed, so that nobody opens them between the look at their users and their end.
     removed = claim_all(context, sr.tree(), left);
-    for (const auto& image : removed) {
-        const TreeNode& node = image->node();
+    for (auto& image : removed) {
+        const TreeNode node = image->node();
+        if (!context.storage.removes_open_objects()) image.reset();
         context.storage.remove(node.file);
         context.storage.sync();
         log::info("coalesce", "deleted vdi=" + node.uuid + " freed=" + std::to_string(node.physical_size.count()));
@@ -89,6 +95,16 @@ void remove_emptied(MergeContext& context, const std::vector<std::string>& uuids
         more = remove_some(context, uuids, removed);
     }
 }
+
+namespace {
+
+void hide(MergeContext& context, const std::string& file, Format format) {
+    if (format == Format::raw) return context.storage.mark_hidden(file, true);
+    const auto image = open_image(context.storage.open(file, Access::read_write), format);
+    make_durable(context, *image, image->with_hidden(true));
+}
+
+} // namespace
 
 std::vector<std::unique_ptr<ClaimedImage>> replace_leaf(MergeContext& context, const LockedSr& sr,
                                                         const std::string& leaf, const std::string& merged) {
@@ -107,8 +123,7 @@ std::vector<std::unique_ptr<ClaimedImage>> replace_leaf(MergeContext& context, c
     if (const auto why = disturbance(context, *both.front(), merged)) {
         context.storage.rename(old_name, leaf_node.file);
         context.storage.sync();
-        const auto shown = open_image(context.storage.open(merged_node.file, Access::read_write), merged_node.format);
-        make_durable(context, *shown, shown->with_hidden(true));
+        hide(context, merged_node.file, merged_node.format);
         context.storage.remove(entry);
         context.storage.sync();
         throw Refused{"attached", leaf, *why};
@@ -116,10 +131,10 @@ std::vector<std::unique_ptr<ClaimedImage>> replace_leaf(MergeContext& context, c
     context.storage.rename(merged_node.file, file_name(leaf, merged_node.format));
     context.storage.sync();
     // From here on the old leaf must never be used again: it is out of date with the first write of a guest.
-    const auto set_aside = open_image(context.storage.open(old_name, Access::read_write), leaf_node.format);
-    make_durable(context, *set_aside, set_aside->with_hidden(true));
+    hide(context, old_name, leaf_node.format);
     context.storage.remove(entry);
     context.storage.sync();
+    if (!context.storage.removes_open_objects()) both.front().reset();
     context.storage.remove(old_name);
     context.storage.sync();
     log::info("coalesce", "leaf took over the merged image vdi=" + leaf + " was=" + merged);

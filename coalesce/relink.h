@@ -11,7 +11,7 @@
 namespace coppice {
 
 /// Makes `parent` the parent of `child`, or makes it a root. `child` is stale afterwards.
-void relink(MergeContext& context, ClaimedImage& child, const std::optional<NewParent>& parent);
+void relink(MergeContext& context, ClaimedImage& child, std::optional<NewParent> parent);
 
 /// `image` is stale afterwards.
 void set_hidden(MergeContext& context, ClaimedImage& image, bool hidden);

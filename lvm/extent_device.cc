@@ -12,6 +12,10 @@ std::uint64_t fnv1a(std::string_view text, std::uint64_t start) {
 
 } // namespace
 
+FileIdentity volume_identity(std::string_view uuid, Bytes size, std::int64_t modified_ns) {
+    return {fnv1a(uuid, 0xcbf29ce484222325), fnv1a(uuid, 0x9e3779b97f4a7c15), size.count(), modified_ns};
+}
+
 ExtentDevice::ExtentDevice(std::string name, std::string uuid, ExtentMap map, PvDevices pvs)
     : ReadOnlyDevice{std::move(name), map.size()}, uuid_{std::move(uuid)}, map_{std::move(map)}, pvs_{std::move(pvs)} {}
 
@@ -26,7 +30,7 @@ void ExtentDevice::read(std::span<const ReadRequest> requests) const {
 }
 
 FileIdentity ExtentDevice::identity() const {
-    return {fnv1a(uuid_, 0xcbf29ce484222325), fnv1a(uuid_, 0x9e3779b97f4a7c15), size().count(), 0};
+    return volume_identity(uuid_, size(), 0);
 }
 
 } // namespace coppice::lvm

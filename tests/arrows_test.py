@@ -21,9 +21,10 @@ MAY_INCLUDE = {
     "gc/base": BELOW_GC,
     "gc/scan": BELOW_GC | {"gc/base"},
     "gc/sm": BELOW_GC | {"gc/base", "gc/scan"},
-    "gc/cycle": BELOW_GC | {"gc/base", "gc/scan", "gc/sm"},
-    "gc/service": BELOW_GC | {"gc/base", "gc/scan", "gc/sm", "gc/cycle"},
-    "gc/verbs": BELOW_GC | {"gc/base", "gc/scan", "gc/sm", "gc/cycle", "gc/service"},
+    "gc/volumes": BELOW_GC | {"gc/base", "gc/scan", "gc/sm"},
+    "gc/cycle": BELOW_GC | {"gc/base", "gc/scan", "gc/sm", "gc/volumes"},
+    "gc/service": BELOW_GC | {"gc/base", "gc/scan", "gc/sm", "gc/volumes", "gc/cycle"},
+    "gc/verbs": BELOW_GC | {"gc/base", "gc/scan", "gc/sm", "gc/volumes", "gc/cycle", "gc/service"},
     "gc": {"gc/verbs"},
 }
 # These put the formats together, and are the only ones that know them all.

@@ -12,6 +12,10 @@ void Storage::create_filled(const std::string& name, std::string_view content) {
     file->flush();
 }
 
+void Storage::mark_hidden(const std::string& name, bool) {
+    throw Unsupported{name, "there is no place for a mark that hides it"};
+}
+
 void write_small_file(Storage& storage, const std::string& name, std::string_view content) {
     if (!storage.exists(name)) {
         storage.create_filled(name, content);

@@ -70,6 +70,29 @@ public:
     /// Names created, renamed and removed before are durable afterwards.
     virtual void sync() = 0;
     virtual StorageSpace space() const = 0;
+
+    // What only volumes need: they have to be active to be written to, and have a size of their own. Files do without.
+
+    /// Keeps the object open to us until let_go(): what open() returns before that is good for a look only.
+    virtual void hold(const std::string&) {}
+    /// Ends all hold(): nothing that was opened is open any more.
+    virtual void let_go() {}
+    /// Objects have a size of their own, in multiples of this, which only make_room() and trim() change; 0: they grow
+    /// and shrink with what is in them.
+    virtual Bytes size_unit() const { return {}; }
+    bool has_sizes() const { return size_unit() > 0_B; }
+    /// Room for an image that ends at `end`, its footer included. Who has it open, opens it anew. Throws
+    /// Refused("no-space"); then nothing has changed.
+    virtual void make_room(const std::string&, Bytes) {}
+    /// No more room than an image needs that ends at `end` and that nobody is going to write to.
+    virtual void trim(const std::string&, Bytes) {}
+    /// False where an object has to be closed before it is removed.
+    virtual bool removes_open_objects() const { return true; }
+    /// A mark beside the object says that it is hidden, for formats without a place for it.
+    virtual bool is_marked_hidden(const std::string&) const { return false; }
+    virtual void mark_hidden(const std::string& name, bool hidden);
+    /// What the image `child` records as the name of its parent, the object `parent`.
+    virtual std::string parent_name(const std::string& parent, const std::string&) const { return parent; }
 };
 
 /// A small file with exactly this content, durable with its name when the call returns. An empty file of this name is

@@ -3,6 +3,7 @@
 #include "format/base/error.h"
 #include "format/base/uuid.h"
 #include "gc/base/exit_status.h"
+#include "lvm/names.h"
 
 #include <algorithm>
 #include <cctype>
@@ -16,6 +17,8 @@ namespace coppice {
 namespace {
 
 constexpr std::string_view mounts = "/var/run/sr-mount/";
+constexpr std::string_view groups = "VG_XenStorage-";
+constexpr std::string_view volume_group = "vg:";
 constexpr std::size_t shortest_prefix = 8;
 
 std::string lower(std::string text) {
@@ -28,6 +31,17 @@ std::string canonical(const std::string& path) {
     if (resolved) return resolved.get();
     if (errno == ENOENT || errno == ENOTDIR) throw NotFound{path, "no such directory"};
     throw SystemError::from_errno("resolve", path);
+}
+
+/// Whether there is such a group shows when it is reported.
+SrLocation at_group(const std::string& name) {
+    if (!lvm::is_valid_name(name)) throw UsageError{"'" + name + "' is no name of a volume group"};
+    SrLocation result;
+    result.group = name;
+    if (name.starts_with(groups) && is_uuid(name.substr(groups.size())))
+        result.uuid = lower(name.substr(groups.size()));
+    result.name = result.uuid.empty() ? std::string{volume_group} + name : result.uuid;
+    return result;
 }
 
 SrLocation at_directory(const std::string& path, std::string uuid) {
@@ -49,15 +63,13 @@ SrLocation at_directory(const std::string& path, std::string uuid) {
 
 SrLocation locate_sr(const std::string& sr) {
     if (sr.empty()) throw UsageError{"the SR has an empty name"};
-    if (sr.starts_with("vg:"))
-        throw Unsupported{sr, "SRs on LVM are not supported yet; name the directory or the UUID of a file SR"};
+    if (sr.starts_with(volume_group)) return at_group(sr.substr(volume_group.size()));
     if (is_uuid(sr)) {
         const std::string mount = std::string{mounts} + lower(sr);
         struct stat status {};
         if (::stat(mount.c_str(), &status) == 0) return at_directory(mount, lower(sr));
-        // A directory of that name in the working directory is meant only where no SR of that name is mounted.
-        if (::stat(sr.c_str(), &status) != 0)
-            throw NotFound{sr, "no SR of this UUID is mounted below " + std::string{mounts}};
+        // A directory of that name in the working directory is meant only where there is no SR of that name.
+        if (::stat(sr.c_str(), &status) != 0) return at_group(std::string{groups} + lower(sr));
     }
     return at_directory(sr, {});
 }

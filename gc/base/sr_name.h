@@ -9,14 +9,15 @@
 
 namespace coppice {
 
-/// An SR that keeps its images as files.
+/// An SR that keeps its images as files in a directory, or as volumes of an LVM volume group.
 struct SrLocation {
-    std::string name;      ///< as in reports: its UUID where it is known, else its directory
-    std::string directory; ///< canonical: absolute, without links
-    std::string uuid;      ///< empty where only a directory was named and its own name is no UUID
+    std::string name;      ///< as in reports: its UUID where it is known, else its directory or vg:NAME
+    std::string directory; ///< canonical: absolute, without links; empty where it is a volume group
+    std::string uuid;      ///< empty where a directory or group was named and its own name tells no UUID
+    std::string group;     ///< name of the volume group, empty where it is a directory
 };
 
-/// `sr` is the UUID of a mounted SR, a directory, or vg:NAME. Throws NotFound, Unsupported, SystemError or UsageError.
+/// `sr` is the UUID of a mounted SR, a directory, or vg:NAME. Throws NotFound, SystemError or UsageError.
 SrLocation locate_sr(const std::string& sr);
 
 /// The node that `vdi` means: its UUID in either case, or 8 or more first characters of it that no other node has.

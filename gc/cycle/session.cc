@@ -1,12 +1,8 @@
 #include "gc/cycle/session.h"
 
-#include "format/base/directory_storage.h"
 #include "format/base/error.h"
 #include "format/base/log.h"
-#include "gc/scan/header_cache.h"
-#include "gc/scan/network_fs.h"
-#include "gc/scan/occupancy.h"
-#include "gc/scan/scan.h"
+#include "gc/cycle/sr_backend.h"
 #include "gc/sm/sm_flags.h"
 #include "gc/sm/sm_gate.h"
 #include "gc/sm/sr_lock.h"
@@ -28,29 +24,6 @@ std::string short_hash(std::string_view text) {
     return digits;
 }
 
-/// Scans again on every question; sizes are remembered by file and state.
-class ScannedTrees final : public TreeSource {
-public:
-    ScannedTrees(Storage& storage, std::string directory, unsigned threads, journal::Journal* journal)
-        : storage_{storage}, headers_{other_hosts_may_use(directory) ? HeaderCache::Stamps::elsewhere
-                                                                     : HeaderCache::Stamps::here} {
-        options_.directory = std::move(directory);
-        options_.threads = threads;
-        options_.sizes = &sizes_;
-        options_.headers = &headers_;
-        if (journal != nullptr)
-            options_.last_known = [journal](const std::string& vdi) { return journal->last_known(vdi); };
-    }
-
-    SrTree current() override { return scan_sr(storage_, options_); }
-
-private:
-    Storage& storage_;
-    SizeCache sizes_;
-    HeaderCache headers_;
-    ScanOptions options_;
-};
-
 /// A journal that cannot be used is set aside and the run ends there: whoever looks after the SR shall hear of it
 /// before anything is changed. The next run starts a new one; what the old one knew of unfinished work is on the SR as
 /// well, or is done again.
@@ -68,6 +41,7 @@ std::unique_ptr<journal::Journal> open_journal(const std::string& path, const st
 
 std::string state_key(const SrLocation& sr) {
     if (!sr.uuid.empty()) return sr.uuid;
+    if (!sr.group.empty()) return "vg-" + sr.group;
     // A directory may have any name: the hash tells apart what the readable part does not.
     std::string name = sr.directory.substr(sr.directory.rfind('/') + 1);
     std::ranges::replace_if(
@@ -76,26 +50,24 @@ std::string state_key(const SrLocation& sr) {
 }
 
 struct Session::Parts {
-    DirectoryStorage storage;
+    std::unique_ptr<SrBackend> backend;
     std::unique_ptr<SrLock> lock;
     std::unique_ptr<SrGate> gate = std::make_unique<OpenGate>();
     const SmGate* sm_gate = nullptr; ///< the same, where sm is there
     std::unique_ptr<journal::Journal> journal;
-    HostOccupancy occupancy;
-    std::unique_ptr<ScannedTrees> trees;
     std::unique_ptr<Cycle> cycle;
-
-    explicit Parts(const std::string& directory) : storage{directory} {}
 };
 
 Session::Session(const SrLocation& sr, const SessionOptions& options, Intent intent, const std::string& verb)
-    : parts_{std::make_unique<Parts>(sr.directory)} {
+    : parts_{std::make_unique<Parts>()} {
+    parts_->backend = open_backend(sr, options.run_dir);
+    SrBackend& backend = *parts_->backend;
     const std::string key = state_key(sr);
     const std::string journal_path = options.state_dir + "/" + key + "/journal.db";
     if (intent == Intent::change) {
-        if (!options.exclusive && other_hosts_may_use(sr.directory))
+        if (!options.exclusive && backend.other_hosts_may_use())
             throw Refused{"in-use-elsewhere", sr.name,
-                          "other hosts may use this file system and cannot be seen from here; --exclusive says that "
+                          "other hosts may use this storage and cannot be seen from here; --exclusive says that "
                           "none does"};
         parts_->lock = std::make_unique<SrLock>(sr.directory, options.run_dir, key, sr.uuid, verb);
         if (parts_->lock->shared_with_sm()) {
@@ -112,10 +84,10 @@ Session::Session(const SrLocation& sr, const SessionOptions& options, Intent int
             log::warning("gc", error.what()); // for a look the journal is a help, not a need
         }
     }
-    parts_->trees =
-        std::make_unique<ScannedTrees>(parts_->storage, sr.directory, options.threads, parts_->journal.get());
-    parts_->cycle = std::make_unique<Cycle>(parts_->storage, intent == Intent::change ? parts_->journal.get() : nullptr,
-                                            parts_->occupancy, *parts_->trees, *parts_->gate);
+    TreeSource& trees = backend.trees(parts_->journal.get(), options.threads);
+    parts_->cycle =
+        std::make_unique<Cycle>(backend.storage(), intent == Intent::change ? parts_->journal.get() : nullptr,
+                                backend.occupancy(), trees, *parts_->gate);
 }
 
 Session::~Session() = default;
@@ -136,10 +108,19 @@ journal::Journal* Session::journal() {
     return parts_->journal.get();
 }
 
+void Session::recover_storage(const std::stop_token& stop) {
+    const auto passage = parts_->gate->enter({}, stop);
+    for (const std::string& note : parts_->backend->recover()) {
+        log::notice("gc", note);
+        parts_->journal->record_event("notice", "", note);
+    }
+}
+
 Outcome Session::run(Director& director, const MergeOptions& merge, std::optional<Bytes> rate, Progress& progress,
                      std::stop_token stop) {
     const auto working = parts_->lock->begin_work();
     const AbortWatch watch{parts_->lock->flags(), std::move(stop)};
+    recover_storage(watch.token());
     return parts_->cycle->run(director, merge, rate, progress, watch.token());
 }
 

@@ -46,6 +46,8 @@ public:
     HoldTimes sr_hold_times() const;
 
 private:
+    void recover_storage(const std::stop_token& stop);
+
     struct Parts;
     std::unique_ptr<Parts> parts_;
 };

@@ -1,5 +1,6 @@
 #include "gc/scan/scan.h"
 
+#include "format/parent_name.h"
 #include "gc/scan/header_cache.h"
 #include "gc/scan/scan_link.h"
 #include "gc/scan/scan_read.h"
@@ -27,6 +28,10 @@ void SizeCache::keep_only(const SrTree& tree) {
         files.insert(node.file);
     const std::lock_guard lock{mutex_};
     std::erase_if(entries_, [&](const auto& entry) { return !files.contains(entry.first); });
+}
+
+ParentResolver inside_directory(std::string directory) {
+    return [directory = std::move(directory)](std::string_view stored) { return name_inside_sr(stored, directory); };
 }
 
 SrTree scan_sr(Storage& storage, const ScanOptions& options) {

@@ -16,6 +16,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace coppice {
 
@@ -38,9 +39,13 @@ private:
 
 class HeaderCache;
 
+using ParentResolver = std::function<std::optional<std::string>(std::string_view stored)>;
+/// Of an SR that is a directory, with its canonical path; empty where it has none.
+ParentResolver inside_directory(std::string directory);
+
 struct ScanOptions {
-    /// Canonical path of the SR's directory, under which images may name their parents; empty where it has none.
-    std::string directory;
+    /// The object of the SR that the name of a parent, as an image records it, means; nullopt where it leads out.
+    ParentResolver inside_sr = inside_directory({});
     unsigned threads = 2;
     /// What the journal knows of a VDI (Journal::last_known), asked only for what cannot be read. Called by one thread.
     std::function<std::optional<journal::NodeVersion>(const std::string& vdi)> last_known;

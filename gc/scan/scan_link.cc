@@ -1,7 +1,5 @@
 #include "gc/scan/scan_link.h"
 
-#include "format/parent_name.h"
-
 #include <algorithm>
 #include <tuple>
 
@@ -50,7 +48,7 @@ private:
     Resolved resolve(const ParentReference& reference) const {
         Resolved resolved;
         for (const std::string& name : reference.names) {
-            const auto inside = name_inside_sr(name, options_.directory);
+            const auto inside = options_.inside_sr(name);
             if (!inside) {
                 if (!resolved.leads_out) resolved.leads_out = name;
                 continue;
@@ -209,7 +207,7 @@ private:
     /// an image of the SR, a merge into it would.
     void quarantine_data_file(const std::string& uuid, const std::string& stored) {
         TreeNode& node = *result_.tree.find(uuid);
-        const auto inside = name_inside_sr(stored, options_.directory);
+        const auto inside = options_.inside_sr(stored);
         std::set<std::string> suspects{node.suspected_parents.begin(), node.suspected_parents.end()};
         if (!inside) {
             mark(node, NodeState::damaged, "image-damaged",

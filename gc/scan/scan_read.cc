@@ -88,7 +88,7 @@ private:
             node.identity = device->identity();
             node.physical_size = space_taken(*device);
             const auto image = open_image(std::move(device), node.format);
-            node.hidden = image->hidden();
+            node.hidden = image->hidden() || storage_.is_marked_hidden(node.file);
             node.virtual_size = image->virtual_size();
             result.vhd_uuid = image->vhd_uuid();
             result.parent = image->parent();

@@ -2,6 +2,8 @@
 
 #include "coalesce/step_json.h"
 
+#include "gc/volumes/volume_names.h"
+
 #include <boost/json.hpp>
 
 #include <ostream>
@@ -158,10 +160,19 @@ json::object outcome_json(const Outcome& outcome) {
     return document;
 }
 
-json::object tree_json(const SrTree& tree, std::string_view sr, std::string_view kind, std::string_view directory) {
+namespace {
+
+std::string path_of(const SrLocation& sr, const std::string& file) {
+    if (sr.group.empty()) return sr.directory + '/' + file;
+    return "/dev/" + sr.group + '/' + volume_of_file(file).value_or(file);
+}
+
+} // namespace
+
+json::object tree_json(const SrTree& tree, const SrLocation& sr) {
     json::object document = new_document();
-    document["sr"] = valid_utf8(sr);
-    document["kind"] = kind;
+    document["sr"] = valid_utf8(sr.name);
+    document["kind"] = sr.group.empty() ? "file" : "lvm";
     document["complete"] = tree.complete;
     std::set<std::string_view> parents;
     for (const TreeNode& node : tree.nodes)
@@ -180,7 +191,7 @@ json::object tree_json(const SrTree& tree, std::string_view sr, std::string_view
         entry["virtual_size"] = node.virtual_size.count();
         entry["physical_size"] = node.physical_size.count();
         entry["allocated_size"] = node.allocated_size.count();
-        entry["path"] = valid_utf8(std::string{directory} + '/' + node.file);
+        entry["path"] = valid_utf8(path_of(sr, node.file));
         json::array openers;
         for (const Opener& opener : node.openers)
             openers.push_back(json::object{{"pid", opener.pid}, {"name", valid_utf8(opener.name)}});

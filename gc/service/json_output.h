@@ -4,6 +4,7 @@
 #include "coalesce/plan.h"
 #include "format/check.h"
 #include "gc/base/exit_status.h"
+#include "gc/base/sr_name.h"
 #include "gc/cycle/cycle.h"
 
 #include <boost/json/fwd.hpp>
@@ -26,9 +27,7 @@ boost::json::array skipped_json(std::span<const Skipped> skipped);
 boost::json::object plan_json(const Plan& plan);
 /// "done", "failed" and "skipped".
 boost::json::object outcome_json(const Outcome& outcome);
-/// `directory` is joined to file names for "path".
-boost::json::object tree_json(const SrTree& tree, std::string_view sr, std::string_view kind,
-                              std::string_view directory);
+boost::json::object tree_json(const SrTree& tree, const SrLocation& sr);
 boost::json::object check_json(std::string_view path, const CheckReport& report);
 
 /// `text` with everything that is not UTF-8 replaced, so that a hostile name cannot make the document unreadable.

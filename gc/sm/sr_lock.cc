@@ -113,6 +113,7 @@ void SrLock::lock_run_file(const std::string& run_dir, const std::string& key, c
 }
 
 void SrLock::lock_directory(const std::string& directory) {
+    if (directory.empty()) return; // volumes: all coppices of a host share one run directory there
     directory_ = UniqueFd{::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
     if (!directory_) throw SystemError::from_errno("open directory", directory);
     if (::flock(directory_.get(), LOCK_EX | LOCK_NB) == 0) return;

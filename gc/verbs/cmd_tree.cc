@@ -27,7 +27,7 @@ ExitStatus run_tree(const Invocation& invocation) {
     Session session{sr, session_options(invocation), Session::Intent::look, "tree"};
     const SrTree tree = session.tree();
     if (format == "json")
-        print_json(std::cout, tree_json(tree, sr.name, "file", sr.directory));
+        print_json(std::cout, tree_json(tree, sr));
     else if (format == "dot")
         std::cout << tree_dot(tree, sr.name);
     else if (format == "svg")

@@ -133,7 +133,7 @@ TEST(Scan, TakesALeafThatWasSetAsideForAnImage) {
 TEST(Scan, AcceptsTheWaysInWhichAParentIsNamed) {
     for (const std::string_view prefix : {"", "./", "/var/run/sr-mount/any/", "/run/sr-mount/any/", "/sr/here/"}) {
         Sr sr;
-        sr.options.directory = "/sr/here";
+        sr.options.inside_sr = inside_directory("/sr/here");
         ImageSpec spec;
         spec.format = Format::qcow2;
         spec.parent = std::string{prefix} + file_of(1, Format::qcow2);

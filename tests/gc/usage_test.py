@@ -88,8 +88,10 @@ class Names(CliTest):
         self.image("x.raw")
         self.error("tree", os.path.join(self.sr, "x.raw"), status=5)
 
-    def test_lvm_is_not_supported_yet(self):
-        self.assertIn("not supported yet", self.error("tree", "vg:data", status=1)["text"])
+    def test_group_not_found(self):
+        error = self.error("tree", "vg:no-such-group", status=5)
+        self.assertEqual((error["code"], error["object"]), ("not-found", "vg:no-such-group"))
+        self.error("tree", "vg:-not a name", status=2)
 
     def test_vdi_by_prefix(self):
         self.image("11111111-0001-4000-8000-000000000000.raw")

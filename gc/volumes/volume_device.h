@@ -1,0 +1,37 @@
+// An active volume, read and written through its node.
+#pragma once
+
+#include "format/base/file_device.h"
+
+#include <string>
+
+namespace coppice {
+
+class VolumeDevice final : public BlockDevice {
+public:
+    /// `uuid` is that of the volume. `sealed`: the metadata of the group do not let anybody write to it.
+    VolumeDevice(UniqueFd fd, std::string name, std::string uuid, bool sealed);
+
+    const std::string& name() const override { return device_.name(); }
+    bool fixed_size() const override { return true; }
+    Bytes size() const override { return device_.size(); }
+    void read(std::span<const ReadRequest> requests) const override { device_.read(requests); }
+    void write(std::span<const WriteRequest> requests) override { device_.write(requests); }
+    void flush() override { device_.flush(); }
+    void set_size(Bytes size) override { device_.set_size(size); }
+    void zero(ByteRange range) override { device_.zero(range); }
+    std::optional<ByteRange> next_data(Bytes from) const override { return device_.next_data(from); }
+    bool share(const BlockDevice&, Bytes, ByteRange) override { return false; }
+    /// By the UUID, so that it is the same whether the volume is active or not. The time of change is made of the birth
+    /// of the device and of what has been written to it since, by anybody on this host: it only grows, and stays the
+    /// same as long as nobody writes. 0 for what is sealed.
+    FileIdentity identity() const override;
+    int descriptor() const override { return device_.descriptor(); }
+
+private:
+    FileDevice device_;
+    std::string uuid_;
+    bool sealed_;
+};
+
+} // namespace coppice
