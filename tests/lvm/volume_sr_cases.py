@@ -1,17 +1,16 @@
-"""What is required of SRs on thick LVM. MAKERS run outside the VM, CASES inside."""
+"""What is required of SRs on thick LVM: by each name, what makes the SR outside the VM, what is done inside, and how often that
+is done by default."""
 
-import oracles
+import volume_sr_kills
+import volume_sr_looks
+import volume_sr_runs
 import volume_state
 from volume_sr import VolumeSrMaker
+from volume_sr_program import require
 
 
 def random_sr(directory, rng):
     return VolumeSrMaker(directory, rng).random()
-
-
-def require(condition, text):
-    if not condition:
-        raise oracles.Failure(text)
 
 
 def agree(sr):
@@ -27,6 +26,12 @@ def agree(sr):
     return {"disks": len(sr.disks), "read by QEMU": state.compared}
 
 
-MAKERS = {"agree": random_sr}
-CASES = {"agree": agree}
-USUAL = {"agree": 3}
+CASES = {
+    "agree": (random_sr, agree, 2),
+    "look": (volume_sr_looks.make, volume_sr_looks.look, 1),
+    "look-damaged": (volume_sr_looks.make_damaged, volume_sr_looks.look, 1),
+    "run": (volume_sr_runs.make, volume_sr_runs.run, 0),
+    "full": (volume_sr_runs.make, volume_sr_runs.run_full, 0),
+    "used": (volume_sr_runs.make, volume_sr_runs.run_used, 0),
+    "kill": (volume_sr_kills.make, volume_sr_kills.run, 0),
+}

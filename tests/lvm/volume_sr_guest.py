@@ -18,11 +18,12 @@ def run_case(path):
         kind, seed, sr = pickle.load(file)
     started, trouble, counts = time.monotonic(), None, {}
     try:
-        counts = volume_sr_cases.CASES[kind](sr) or {}
+        counts = volume_sr_cases.CASES[kind][1](sr) or {}
     except Exception:  # every kind of failure is a finding to report with its seed
         trouble = traceback.format_exc()
-    print(f"{kind} --seed {seed}: {'FAILED' if trouble else 'ok'}, {len(sr.images)} images, {time.monotonic() - started:.0f} s; "
-          + ", ".join(f"{name} {count}" for name, count in sorted(counts.items())), flush=True)
+    figures = {"images": len(sr.images), "seconds": round(time.monotonic() - started), **counts}
+    print(f"{kind} --seed {seed}: {'FAILED' if trouble else 'ok'};", ", ".join(f"{name} {figure}" for name, figure in figures.items()),
+          flush=True)
     if trouble:
         print(trouble, flush=True)
     return trouble is None

@@ -1,4 +1,4 @@
-"""SRs on thick LVM in a VM: see volume_sr_cases.py for what is required. The images are made here, where programs start quickly.
+"""SRs on thick LVM in a VM: volume_sr_cases.py says what is required. The images are made here, where programs start quickly.
 
     volume_sr_test.py [--seed N] [--cases NAME=COUNT...] [--in-vm OPTION...]     COPPICE_BINARY names the program
 """
@@ -35,14 +35,14 @@ def make(root, kinds, seed):
     jobs = [(kind, seed + number) for kind, count in kinds.items() for number in range(count)]
     for number, (kind, case_seed) in enumerate(jobs):
         rng = random.Random(case_seed)
-        sr = volume_sr_cases.MAKERS[kind](f"{root}/5e1f{number:04x}-0000-4000-8000-{case_seed:012x}", rng)
+        sr = volume_sr_cases.CASES[kind][0](f"{root}/5e1f{number:04x}-0000-4000-8000-{case_seed:012x}", rng)
         with open(f"{root}/{number:04}.case", "wb") as file:
             pickle.dump((kind, case_seed, sr), file)
 
 
 def main(words):
     options = parse(words)
-    kinds = dict(volume_sr_cases.USUAL)
+    kinds = {kind: usual for kind, (_, _, usual) in volume_sr_cases.CASES.items()}
     if options.cases is not None:
         kinds = {name: int(count) for name, _, count in (word.partition("=") for word in options.cases)}
     seed = options.seed if options.seed is not None else random.randrange(1 << 32)
@@ -51,9 +51,9 @@ def main(words):
     try:
         make(root, kinds, seed)
         environment = {**os.environ, "LVM_SYSTEM_DIR": os.path.join(HERE, "system")}
-        return subprocess.run([RUN_IN_VM, "--timeout", str(options.timeout), "--disk", DISK, "--disk", DISK, *options.in_vm, "--",
-                               "/usr/bin/python3", "-B", os.path.join(HERE, "volume_sr_guest.py"), root],
-                              env=environment, check=False).returncode
+        command = ["/usr/bin/python3", "-B", os.path.join(HERE, "volume_sr_guest.py"), root]
+        return subprocess.run([RUN_IN_VM, "--timeout", str(options.timeout), "--disk", DISK, "--disk", DISK, *options.in_vm,
+                               "--", *command], env=environment, check=False).returncode
     finally:
         shutil.rmtree(root)
 

@@ -10,6 +10,8 @@ class BadImage(Exception):
 
 
 class ByteSource:
+    fd = -1
+
     def __init__(self, path):
         self.path = path
         self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -19,6 +21,9 @@ class ByteSource:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+    def __del__(self):
+        self.close()  # a reader that has failed in its constructor cannot
 
     def read(self, offset, length):
         """Exactly `length` bytes; what lies behind the end of the file reads as zeros."""

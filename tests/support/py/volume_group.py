@@ -1,4 +1,4 @@
-"""A volume group of a thick SR on disks of the VM: LVs defined and filled in one go, and everything about it asked of LVM itself.
+"""A volume group of a thick SR on disks of the VM: LVs are defined and filled in one go, and LVM itself says what there is.
 
 LVM's commands take a third of a second each in the VM, so that LVs are not made one by one: all of them are written into the
 group's metadata at once (vgcfgrestore), in random places, and filled through their PVs while nothing is active.
@@ -89,8 +89,9 @@ class VolumeGroup:
         with open(path, encoding="utf-8") as file:
             text = file.read()
         end = text.rindex("\n}")
+        described = "".join(_described(volume, rng) for volume in volumes)
         with open(path, "w", encoding="utf-8") as file:
-            file.write(text[:end] + "\nlogical_volumes {\n" + "".join(_described(volume, rng) for volume in volumes) + "}\n" + text[end:])
+            file.write(f"{text[:end]}\nlogical_volumes {{\n{described}}}\n{text[end:]}")
         run("vgcfgrestore", "-q", "-f", path, self.name)
 
     def _place(self, volumes, rng):
@@ -213,9 +214,9 @@ def _described(volume, rng):
     for length in ID_PIECES:
         pieces.append(digits[at : at + length])
         at += length
-    text = (f'{volume.name} {{\nid = "{"-".join(pieces)}"\nstatus = ["READ", {"" if not volume.writable else chr(34) + "WRITE" + chr(34) + ", "}'
-            f'"VISIBLE"]\nflags = []\ntags = [{", ".join(chr(34) + tag + chr(34) for tag in volume.tags)}]\n'
-            f"segment_count = {len(volume.pieces)}\n")
+    status = ["READ", *(["WRITE"] if volume.writable else []), "VISIBLE"]
+    text = (f'{volume.name} {{\nid = "{"-".join(pieces)}"\nstatus = {json.dumps(status)}\nflags = []\n'
+            f"tags = {json.dumps(volume.tags)}\nsegment_count = {len(volume.pieces)}\n")
     start = 0
     for number, (pv, first, count) in enumerate(volume.pieces, 1):
         text += (f'segment{number} {{\nstart_extent = {start}\nextent_count = {count}\ntype = "striped"\nstripe_count = 1\n'

@@ -1,4 +1,4 @@
-"""An SR on thick LVM as independent readers see it. Everything is looked at when the object is made; then nothing is held any more."""
+"""An SR on thick LVM as independent readers see it: looked at when the object is made, and nothing is held afterwards."""
 
 import hashlib
 import os
@@ -62,8 +62,8 @@ class VolumeState:
             self._read_nodes()
             for node in self.nodes.values():
                 self._read_disk(node)
-            self.others = {name: self._content(name) for name, lv in self.lvs.items()
-                           if not IMAGE.match(name) and not lv.tags.intersection(JOURNALS)}
+            self.others = {name: self._content(name) for name, lv in self.lvs.items() if name in self.broken or
+                           not IMAGE.match(name) and not lv.tags.intersection(JOURNALS)}
             if sound:
                 self._ask_qemu(leaks_allowed)
 
@@ -133,8 +133,9 @@ class VolumeState:
         for node in self.nodes.values():
             if node.format == "qcow2":
                 status, report = qemu_maker.check(self.path(node))
-                if report["image-end-offset"] != node.end:
-                    raise oracles.Failure(f"{node.file} ends at {report['image-end-offset']} by qemu-img, at {node.end} by its counts")
+                end = report["image-end-offset"]
+                if end != node.end:
+                    raise oracles.Failure(f"{node.file} ends at {end} by qemu-img, at {node.end} by its counts")
                 if status != 0 and not (status == 3 and leaks_allowed):
                     raise oracles.Failure(f"qemu-img check of {node.file}: status {status}, {report}")
         for node in self.visible():
@@ -166,6 +167,11 @@ class VolumeState:
         while layers[-1].parent:
             layers.append(self.nodes[layers[-1].parent])
         return layers
+
+    def same_as(self, other):
+        """Everything that anybody can see of the SR."""
+        return (self.lvs, self.sequence, self.active, self.refcounts, self.nodes, self.broken, self._prints, self.others) == (
+            other.lvs, other.sequence, other.active, other.refcounts, other.nodes, other.broken, other._prints, other.others)
 
     def journals(self):
         return sorted(name for name, lv in self.lvs.items() if lv.tags.intersection(JOURNALS))
