@@ -2,6 +2,7 @@
 
 #include "coalesce/locked_sr.h"
 #include "coalesce/merge_operation.h"
+#include "coalesce/merge_room.h"
 #include "coalesce/relink.h"
 #include "coalesce/still_valid.h"
 #include "format/base/error.h"
@@ -78,7 +79,7 @@ bool Completion::relink_some(bool tell_sm) {
         return false;
     }
     const TreeNode& into = require_node(sr.tree(), *step_.into);
-    const auto target = open_image(context_.storage.open(into.file, Access::read_only), into.format);
+    const auto target = open_held(context_, into, Access::read_only);
     const auto children = claim_all(context_, sr.tree(), next);
     if (tell_sm) write_small_file(context_.storage, entry, "1");
     for (const auto& child : children) {
@@ -106,7 +107,7 @@ void Completion::up() {
             std::optional<NewParent> parent;
             if (step_.parent_after) {
                 const TreeNode& node = require_node(sr.tree(), *step_.parent_after);
-                const auto image = open_image(context_.storage.open(node.file, Access::read_only), node.format);
+                const auto image = open_held(context_, node, Access::read_only);
                 parent = as_parent(node, *image);
             }
             ClaimedImage target{context_, into, Access::read_write};
@@ -131,7 +132,7 @@ void Completion::relink_leaf() {
     if (node == nullptr || node->parent == step_.into) return;
     require_as_recorded(sr.tree());
     const TreeNode& into = require_node(sr.tree(), *step_.into);
-    const auto target = open_image(context_.storage.open(into.file, Access::read_only), into.format);
+    const auto target = open_held(context_, into, Access::read_only);
     ClaimedImage child{context_, *node, Access::read_write};
     relink(context_, child, as_parent(into, *target));
     remember_change(*node);
@@ -153,6 +154,7 @@ void Completion::leaf_down() {
 } // namespace
 
 void complete(const Step& step, const journal::Operation& operation, MergeContext& context) {
+    const bool inflated = is_inflated(step, context.trees.current(), context.storage);
     Completion completion{step, operation, context};
     if (step.direction == Direction::up)
         completion.up();
@@ -160,6 +162,7 @@ void complete(const Step& step, const journal::Operation& operation, MergeContex
         completion.leaf_down();
     else
         completion.down();
+    settle_size(step, inflated, context);
 }
 
 StepResult execute(const Step& step, MergeContext& context) {

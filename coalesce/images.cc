@@ -17,14 +17,17 @@ void require_unused(MergeContext& context, const std::vector<std::unique_ptr<Cla
         if (!openers[i].empty()) throw held_open(images[i]->image().name(), openers[i].front());
 }
 
-namespace {
-
 std::unique_ptr<Image> open_held(MergeContext& context, const TreeNode& node, Access access) {
     context.storage.hold(node.file);
     return open_image(context.storage.open(node.file, access), node.format);
 }
 
-} // namespace
+void remove_image(MergeContext& context, std::unique_ptr<ClaimedImage>& image) {
+    const std::string file = image->node().file;
+    if (!context.storage.removes_open_objects()) image.reset();
+    context.storage.remove(file);
+    context.storage.sync();
+}
 
 ClaimedImage::ClaimedImage(MergeContext& context, const TreeNode& node, Access access, Users users)
     : node_{node}, image_{open_held(context, node, access)} {

@@ -37,6 +37,12 @@ Refused held_open(const std::string& image, const Opener& opener);
 /// Throws Refused("attached") where another process has one of the images open.
 void require_unused(MergeContext& context, const std::vector<std::unique_ptr<ClaimedImage>>& images);
 
+/// An image that is going to be read for longer than a look, not claimed.
+std::unique_ptr<Image> open_held(MergeContext& context, const TreeNode& node, Access access);
+
+/// Deletes the image, kept from others until it is gone as far as the storage allows that.
+void remove_image(MergeContext& context, std::unique_ptr<ClaimedImage>& image);
+
 /// The node named `uuid`; throws NotFound, or Refused with the node's own reason where it is not ok.
 const TreeNode& require_node(const SrTree& tree, const std::string& uuid);
 

@@ -6,7 +6,9 @@
 #include "format/check.h"
 #include "format/image.h"
 #include "format/target_shape.h"
+#include "format/target_space.h"
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,6 +28,8 @@ struct LayerFacts {
     GuestMap map;
     TargetShape shape;
     CheckReport check;
+    std::shared_ptr<const TargetSpace> space{}; ///< exact, where the storage has volumes; else null
+    Bytes size_unit{};                          ///< of volumes, whose sizes are multiples of it; else 0
 };
 
 /// Reads the maps of `image` and describes it; of an image that `check` keeps from merges only the shape. Throws

@@ -2,6 +2,7 @@
 
 #include "coalesce/edit_log.h"
 #include "coalesce/merge_pass.h"
+#include "coalesce/merge_room.h"
 #include "coalesce/sm_note.h"
 #include "coalesce/step_json.h"
 #include "coalesce/still_valid.h"
@@ -67,6 +68,7 @@ void MergeOperation::require_shape(const SrTree& tree) const {
 }
 
 void MergeOperation::open(const SrTree& tree) {
+    make_room_for(step_, tree, context_);
     target_ = std::make_unique<ClaimedImage>(context_, require_node(tree, *step_.into), Access::read_write);
     for (const std::string& uuid : step_.emptied)
         sources_.push_back(std::make_unique<ClaimedImage>(context_, require_node(tree, uuid), Access::read_only));

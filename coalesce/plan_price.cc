@@ -23,6 +23,7 @@ GroupPrice::GroupPrice(const PlanIndex& index, const MergeGroup& group,
     for (const std::size_t place : group.members)
         facts_.push_back(&all_facts.at(index.node(place).uuid));
     qcow2_over_vhd_ = has_qcow2_over_vhd();
+    if (beneath() != nullptr) beneath_ = {{{0_B, beneath()->virtual_size}}};
     composite_ = compose(0, count());
     for (const LayerRun& part : composite_)
         if (!part.run.zero) contributes_[part.layer] += part.run.guest.length();
@@ -184,7 +185,37 @@ std::vector<Step> GroupPrice::steps(const MergeOption& option) const {
     return result;
 }
 
-void GroupPrice::finish(Step& step, std::size_t first, std::size_t last, Bytes grows) const {
+std::vector<MappedLayer> GroupPrice::layers(std::size_t first, std::size_t last) const {
+    std::vector<MappedLayer> result;
+    for (std::size_t layer = first; layer < last; ++layer)
+        result.push_back({facts(layer).map, member(layer).virtual_size});
+    return result;
+}
+
+std::vector<MappedLayer> GroupPrice::layers_below(std::size_t first) const {
+    std::vector<MappedLayer> result = layers(first, count());
+    if (beneath() != nullptr) result.push_back({beneath_, beneath()->virtual_size});
+    return result;
+}
+
+/// In a file a target grows by what it receives. A volume has its size: what counts is where the image will end.
+GroupPrice::Room GroupPrice::room(std::size_t target, const Growth& into, const GuestMap& incoming,
+                                  const std::function<MergeInput()>& merge) const {
+    const Bytes grows = growth(into, incoming);
+    const LayerFacts& known = facts(target);
+    if (!known.space) return {grows, 0_B, grows};
+    // sm's entry of the merge, and one of what is done just then: an enlargement, a relinking, an exchange of names.
+    const Bytes entries = 2 * known.size_unit;
+    const TreeNode& node = member(target);
+    const Bytes end = round_up(known.space->end_after(merge()), known.size_unit);
+    const Bytes more = minus_floor(end, node.physical_size);
+    // A disk keeps its room for the writes of its guest; an image that is only read has none.
+    const bool leaf = group_.top == MergeGroup::Top::leaf;
+    const Bytes after = leaf ? std::max(member(0).physical_size, end) : end;
+    return {more + entries, node.physical_size, after};
+}
+
+void GroupPrice::finish(Step& step, std::size_t first, std::size_t last, const Room& room) const {
     step.kind = group_.top == MergeGroup::Top::leaf ? StepKind::leaf_coalesce : StepKind::coalesce;
     Bytes emptied;
     for (std::size_t layer = first; layer < last; ++layer) {
@@ -193,8 +224,8 @@ void GroupPrice::finish(Step& step, std::size_t first, std::size_t last, Bytes g
         emptied += member(layer).physical_size;
     }
     step.vdi = step.emptied.front();
-    step.space_needed = grows;
-    step.space_freed = minus_floor(emptied, grows);
+    step.space_needed = room.needed;
+    step.space_freed = minus_floor(emptied + room.before, room.after);
 }
 
 Step GroupPrice::down(std::size_t target) const {
@@ -214,7 +245,8 @@ Step GroupPrice::down(std::size_t target) const {
     if (old_size < size_) newer = overlay(newer, size_, {{{old_size, size_}, true}}, 0_B); // what grow() must hide
     const Growth into{facts(target).shape, facts(target).map, old_size, std::max(old_size, size_),
                       below == nullptr ? 0_B : below->virtual_size};
-    finish(step, 0, target, growth(into, newer));
+    finish(step, 0, target,
+           room(target, into, newer, [&] { return poured_down(layers(0, target), layers_below(target + 1)); }));
     return step;
 }
 
@@ -229,7 +261,9 @@ Step GroupPrice::up(std::size_t target) const {
     const Bytes size = std::max(member(target).virtual_size, target > 0 ? size_ : 0_B);
     const GuestMap present = target == 0 ? facts(0).map : overlay(incoming(0, target), size_, facts(target).map, 0_B);
     const Growth into{facts(target).shape, present, size, size, beneath() == nullptr ? 0_B : beneath()->virtual_size};
-    finish(step, target + 1, count(), growth(into, incoming(target + 1, count())));
+    finish(step, target + 1, count(), room(target, into, incoming(target + 1, count()), [&] {
+               return pulled_up(size, layers(target + 1, count()), layers_below(count()));
+           }));
     return step;
 }
 

@@ -4,10 +4,12 @@
 // target are a sum: everything but what the target itself contributes. What a newer layer covers is never counted.
 #pragma once
 
+#include "coalesce/merged_space.h"
 #include "coalesce/plan.h"
 #include "coalesce/plan_groups.h"
 #include "coalesce/plan_index.h"
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <variant>
@@ -73,7 +75,17 @@ private:
 
     Step down(std::size_t target) const;
     Step up(std::size_t target) const;
-    void finish(Step& step, std::size_t first, std::size_t last, Bytes grows) const;
+    /// What a target takes of the SR while it receives, and the sizes that count for what is freed.
+    struct Room {
+        Bytes needed;
+        Bytes before;
+        Bytes after;
+    };
+    Room room(std::size_t target, const Growth& into, const GuestMap& incoming,
+              const std::function<MergeInput()>& merge) const;
+    std::vector<MappedLayer> layers(std::size_t first, std::size_t last) const;
+    std::vector<MappedLayer> layers_below(std::size_t first) const;
+    void finish(Step& step, std::size_t first, std::size_t last, const Room& room) const;
 
     const PlanIndex& index_;
     const MergeGroup& group_;
@@ -82,6 +94,7 @@ private:
     LayerMap composite_;
     bool qcow2_over_vhd_;            ///< somewhere in the chain as it is
     std::vector<Bytes> contributes_; ///< data bytes per layer that no newer layer covers
+    GuestMap beneath_;               ///< what may lie under the group: all of it, as nobody has looked
 };
 
 /// What the SR must have free before the first of the steps, so that each of them fits.

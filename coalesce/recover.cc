@@ -29,11 +29,11 @@ bool nothing_missing(const Step& step, const SrTree& tree, MergeContext& context
     for (const std::string& uuid : step.emptied) {
         const TreeNode* node = tree.find(uuid);
         if (node == nullptr) return true; // the first is deleted when all is relinked
-        images.push_back(open_image(context.storage.open(node->file, Access::read_only), node->format));
+        images.push_back(open_held(context, *node, Access::read_only));
         sources.push_back(images.back().get());
     }
     const TreeNode& into = require_node(tree, *step.into);
-    const auto target = open_image(context.storage.open(into.file, Access::read_only), into.format);
+    const auto target = open_held(context, into, Access::read_only);
     const bool down = step.direction == Direction::down;
     const auto ancestors = open_ancestors(context, tree, down ? into.uuid : step.emptied.back());
     std::vector<const Image*> views;
@@ -61,7 +61,13 @@ bool names_exchanged(const Step& step, const SrTree& tree) {
 
 void finish(MergeContext& context, const journal::Operation& operation, Recovery& recovery) {
     const Step step = step_from_json(operation.step);
-    const SrTree tree = context.trees.current();
+    SrTree tree = context.trees.current();
+    if (context.storage.has_sizes()) { // only of what is active can be told whether it has changed
+        for (const std::string& uuid : step.emptied)
+            if (const TreeNode* node = tree.find(uuid)) context.storage.hold(node->file);
+        if (const TreeNode* node = tree.find(*step.into)) context.storage.hold(node->file);
+        tree = context.trees.current();
+    }
     if (!names_exchanged(step, tree)) {
         for (const std::string& uuid : step.emptied)
             if (tree.find(uuid) != nullptr) require_node(tree, uuid);

@@ -78,9 +78,7 @@ bool remove_some(MergeContext& context, const std::vector<std::string>& uuids,
     removed = claim_all(context, sr.tree(), left);
     for (auto& image : removed) {
         const TreeNode node = image->node();
-        if (!context.storage.removes_open_objects()) image.reset();
-        context.storage.remove(node.file);
-        context.storage.sync();
+        remove_image(context, image);
         log::info("coalesce", "deleted vdi=" + node.uuid + " freed=" + std::to_string(node.physical_size.count()));
         if (sr.time_is_up()) return true;
     }

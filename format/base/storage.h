@@ -75,8 +75,8 @@ public:
 
     /// Keeps the object open to us until let_go(): what open() returns before that is good for a look only.
     virtual void hold(const std::string&) {}
-    /// Ends all hold(): nothing that was opened is open any more.
-    virtual void let_go() {}
+    /// Ends all hold(); nothing that was opened is open any more. What fails is logged, and done by the next run.
+    virtual void let_go() noexcept {}
     /// Objects have a size of their own, in multiples of this, which only make_room() and trim() change; 0: they grow
     /// and shrink with what is in them.
     virtual Bytes size_unit() const { return {}; }
@@ -86,6 +86,8 @@ public:
     virtual void make_room(const std::string&, Bytes) {}
     /// No more room than an image needs that ends at `end` and that nobody is going to write to.
     virtual void trim(const std::string&, Bytes) {}
+    /// From let_go() on nobody writes to it.
+    virtual void seal(const std::string&) {}
     /// False where an object has to be closed before it is removed.
     virtual bool removes_open_objects() const { return true; }
     /// A mark beside the object says that it is hidden, for formats without a place for it.

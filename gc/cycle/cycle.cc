@@ -13,6 +13,18 @@
 namespace coppice {
 namespace {
 
+/// Nothing stays held when a stretch of work has ended, however it ended.
+class LetGo {
+public:
+    explicit LetGo(Storage& storage) : storage_{storage} {}
+    ~LetGo() { storage_.let_go(); }
+    LetGo(const LetGo&) = delete;
+    LetGo& operator=(const LetGo&) = delete;
+
+private:
+    Storage& storage_;
+};
+
 /// A step that failed is not tried again in the same run.
 using Attempt = std::pair<std::string, std::string>;
 
@@ -57,7 +69,10 @@ void Cycle::find_facts(Observation& seen, const std::string& uuid) {
             if (const auto holder = occupancy_.lock_holder(*device)) node.openers.push_back(*holder);
         CheckReport report = check_image(*device, node.format);
         const auto image = open_image(std::move(device), node.format);
-        seen.facts.emplace(uuid, layer_facts(*image, std::move(report)));
+        LayerFacts facts = layer_facts(*image, std::move(report));
+        facts.size_unit = storage_.size_unit();
+        if (facts.size_unit > 0_B && facts.check.mergeable) facts.space = image->target_space();
+        seen.facts.emplace(uuid, std::move(facts));
     } catch (const Error& error) {
         mark_damaged(node, error);
     } catch (const std::overflow_error& error) {
@@ -102,6 +117,7 @@ void Cycle::remember(const SrTree& tree) {
 }
 
 void Cycle::recover(MergeContext& context, Outcome& outcome) {
+    const LetGo let_go{storage_};
     Recovery edits = recover_header_edits(context);
     frozen_ = edits.frozen;
     ReplayOutcome replay = execute_replay(plan_replay(storage_, trees_.current()), context);
@@ -167,6 +183,7 @@ void Cycle::act(const Plan& plan, Director& director, MergeContext& context, Out
             fail(step, error, result);
         }
         if (step.kind == StepKind::collect) record_collection(result, began);
+        storage_.let_go();
         director.ended(result);
         context.progress.ended(result);
         (result.error.empty() ? outcome.done : outcome.failed).push_back(std::move(result));

@@ -40,7 +40,7 @@ ChainRun part_of(const ChainRun& run, ByteRange guest) {
 
 OpenChain::OpenChain(MergeContext& context, const SrTree& tree, const std::string& uuid) {
     const TreeNode& node = require_node(tree, uuid);
-    images_.push_back(open_image(context.storage.open(node.file, Access::read_only), node.format));
+    images_.push_back(open_held(context, node, Access::read_only));
     for (auto& ancestor : open_ancestors(context, tree, uuid))
         images_.push_back(std::move(ancestor));
 }

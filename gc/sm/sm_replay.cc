@@ -74,7 +74,7 @@ std::string finish_relink(const ReplayAction& action, MergeContext& context) {
                               ", which has other children that may need it"};
         if (difference) return drop_entry(action, context, "its data is not in its parent, so it is merged again");
     }
-    const auto image = open_image(context.storage.open(parent.file, Access::read_only), parent.format);
+    const auto image = open_held(context, parent, Access::read_only);
     for (bool more = true; more;) {
         const LockedSr sr = enter_for(action, context, tree);
         std::vector<std::string> all = sr.tree().children(merged.uuid);
@@ -133,9 +133,8 @@ std::string finish_leaf(const ReplayAction& action, MergeContext& context, const
     if (old != nullptr) show_or_hide(context, *old, true);
     remove_entry(action, context);
     if (old != nullptr) {
-        const ClaimedImage claimed{context, *old, Access::read_write};
-        context.storage.remove(old->file);
-        context.storage.sync();
+        auto claimed = std::make_unique<ClaimedImage>(context, *old, Access::read_write);
+        remove_image(context, claimed);
     }
     return "completed the interrupted merge of leaf " + action.vdi + ": " + action.text;
 }
@@ -153,7 +152,7 @@ Exchange examine(const ReplayAction& action, MergeContext& context, const SrTree
     const TreeNode* set_aside = tree.find(set_aside_name(action.vdi));
     if (set_aside == nullptr) throw NotFound{set_aside_name(action.vdi), "it was there when the replay was planned"};
     const TreeNode& old_node = *set_aside;
-    const auto old = open_image(context.storage.open(old_node.file, Access::read_only), old_node.format);
+    const auto old = open_held(context, old_node, Access::read_only);
     const OpenChain leaf{context, tree, action.vdi};
     Exchange found;
     found.old_hidden = old->hidden();

@@ -32,20 +32,18 @@ std::int64_t changes(dev_t device, const std::string& name) {
 
 } // namespace
 
-VolumeDevice::VolumeDevice(UniqueFd fd, std::string name, std::string uuid, bool sealed)
-    : device_{std::move(fd), std::move(name)}, uuid_{std::move(uuid)}, sealed_{sealed} {}
+VolumeDevice::VolumeDevice(UniqueFd fd, std::string name, std::string uuid, std::optional<std::int64_t> since)
+    : device_{std::move(fd), std::move(name)}, uuid_{std::move(uuid)}, since_{since} {}
 
 FileIdentity VolumeDevice::identity() const {
-    if (sealed_) return lvm::volume_identity(uuid_, size(), 0);
+    if (!since_) return lvm::volume_identity(uuid_, size(), 0);
     // What somebody has written without O_DIRECT may still be in the page cache of the device, uncounted.
     if (::sync_file_range(descriptor(), 0, 0,
                           SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER) != 0)
         throw SystemError::from_errno("write back", name());
     struct stat status {};
     if (::fstat(descriptor(), &status) != 0) throw SystemError::from_errno("read status", name());
-    const std::int64_t birth =
-        static_cast<std::int64_t>(status.st_ctim.tv_sec) * 1'000'000'000 + status.st_ctim.tv_nsec;
-    return lvm::volume_identity(uuid_, size(), birth + changes(status.st_rdev, name()));
+    return lvm::volume_identity(uuid_, size(), *since_ + changes(status.st_rdev, name()));
 }
 
 } // namespace coppice

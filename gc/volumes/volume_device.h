@@ -9,8 +9,9 @@ namespace coppice {
 
 class VolumeDevice final : public BlockDevice {
 public:
-    /// `uuid` is that of the volume. `sealed`: the metadata of the group do not let anybody write to it.
-    VolumeDevice(UniqueFd fd, std::string name, std::string uuid, bool sealed);
+    /// `uuid` is that of the volume. `since`: when it became active for us, in nanoseconds since 1970-01-01; 0 where it
+    /// may become inactive at any time. nullopt: the metadata of the group do not let anybody write to it.
+    VolumeDevice(UniqueFd fd, std::string name, std::string uuid, std::optional<std::int64_t> since);
 
     const std::string& name() const override { return device_.name(); }
     bool fixed_size() const override { return true; }
@@ -22,16 +23,16 @@ public:
     void zero(ByteRange range) override { device_.zero(range); }
     std::optional<ByteRange> next_data(Bytes from) const override { return device_.next_data(from); }
     bool share(const BlockDevice&, Bytes, ByteRange) override { return false; }
-    /// By the UUID, so that it is the same whether the volume is active or not. The time of change is made of the birth
-    /// of the device and of what has been written to it since, by anybody on this host: it only grows, and stays the
-    /// same as long as nobody writes. 0 for what is sealed.
+    /// By the UUID, so that it is the same whether the volume is active or not. The time of change is made of `since`
+    /// and of what has been written to the device, by anybody on this host: it only grows, and stays the same as long
+    /// as nobody writes. 0 for what nobody may write to.
     FileIdentity identity() const override;
     int descriptor() const override { return device_.descriptor(); }
 
 private:
     FileDevice device_;
     std::string uuid_;
-    bool sealed_;
+    std::optional<std::int64_t> since_;
 };
 
 } // namespace coppice

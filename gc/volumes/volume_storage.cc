@@ -52,21 +52,26 @@ private:
 
 VolumeStorage::VolumeStorage(VolumeHost& host)
     : host_{host}, reader_{std::make_unique<lvm::InactiveReader>(host.group(), host.devices())},
-      ledger_{report().free, report().extent_size} {}
+      ledger_{reader_->report().free, reader_->report().extent_size} {}
 
 VolumeStorage::~VolumeStorage() {
-    try {
-        let_go();
-    } catch (const std::exception& error) { // each has been logged, and the next run tries again
-        log::error("gc", std::string{"volumes stay active: "} + error.what());
-    }
+    let_go();
+}
+
+void VolumeStorage::take_report() const {
+    reader_ = std::make_unique<lvm::InactiveReader>(host_.group(), host_.devices());
+    stale_ = false;
+    ledger_.observe(reader_->report().free);
 }
 
 void VolumeStorage::look() {
-    auto reader = std::make_unique<lvm::InactiveReader>(host_.group(), host_.devices());
     const std::lock_guard lock{mutex_};
-    reader_ = std::move(reader);
-    ledger_.observe(report().free);
+    take_report();
+}
+
+const lvm::VgReport& VolumeStorage::report() const {
+    if (stale_) take_report();
+    return reader_->report();
 }
 
 void VolumeStorage::confirm() {
@@ -117,7 +122,12 @@ std::unique_ptr<BlockDevice> VolumeStorage::open_node(const std::string& name, c
     UniqueFd fd{::open(path.c_str(), (access == Access::read_write ? O_RDWR : O_RDONLY) | O_CLOEXEC)};
     if (!fd) throw SystemError::from_errno("open", path);
     const bool sealed = row.permission == lvm::Permission::read_only && !unsealed_.contains(name);
-    return std::make_unique<VolumeDevice>(std::move(fd), name, row.uuid, sealed);
+    std::optional<std::int64_t> since;
+    if (!sealed) {
+        const auto held = held_.find(name);
+        since = held == held_.end() ? 0 : held->second.since;
+    }
+    return std::make_unique<VolumeDevice>(std::move(fd), name, row.uuid, since);
 }
 
 std::unique_ptr<BlockDevice> VolumeStorage::open(const std::string& name, Access access) {
@@ -192,7 +202,7 @@ void VolumeStorage::create_filled(const std::string& name, std::string_view cont
         host_.group().edit(entry.volume, {.add_tags = {std::string{journal_tag}}});
     }
     space.spend(journal_size);
-    look();
+    changed();
 }
 
 void VolumeStorage::rename(const std::string& from, const std::string& to) {
@@ -200,22 +210,23 @@ void VolumeStorage::rename(const std::string& from, const std::string& to) {
     const auto volume = volume_of_file(to);
     if (!volume) throw std::logic_error{"not the name of an image: " + to};
     auto held = held_.extract(from);
-    host_.activator().rename(row.name, id_of(from), *volume, id_of(to), held.empty() ? nullptr : &held.mapped());
+    host_.activator().rename(row.name, id_of(from), *volume, id_of(to),
+                             held.empty() ? nullptr : &held.mapped().activation);
     if (!held.empty()) {
         held.key() = to;
         held_.insert(std::move(held));
     }
     unsealed_.erase(from); // whoever gets a new name is somebody's disk, or is going to be removed
-    look();
+    changed();
 }
 
 void VolumeStorage::remove(const std::string& name) {
     const lvm::LvRow* entry = volume_of_file(name) ? nullptr : journal_row(name);
     const std::string volume = entry != nullptr ? entry->name : row_of(name).name;
-    if (auto held = held_.extract(name); !held.empty()) held.mapped().release();
+    if (auto held = held_.extract(name); !held.empty()) held.mapped().activation.release();
     unsealed_.erase(name);
     host_.group().remove(volume);
-    look();
+    changed();
 }
 
 void VolumeStorage::sync() {
@@ -229,7 +240,11 @@ StorageSpace VolumeStorage::space() const {
 void VolumeStorage::hold(const std::string& name) {
     if (is_held(name) || !volume_of_file(name)) return;
     const lvm::LvRow& row = row_of(name);
-    held_.emplace(name, host_.activator().activate(row.name, id_of(name)));
+    Held held{host_.activator().activate(row.name, id_of(name)), 0};
+    held.since =
+        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+            .count();
+    held_.emplace(name, std::move(held));
 }
 
 void VolumeStorage::make_writable(const std::string& name) {
@@ -240,23 +255,23 @@ void VolumeStorage::make_writable(const std::string& name) {
     unsealed_.insert(name);
 }
 
-void VolumeStorage::let_go() {
-    std::exception_ptr first;
-    const auto attempt = [&](const auto& action) {
+void VolumeStorage::let_go() noexcept {
+    const auto attempt = [](const auto& action) {
         try {
             action();
-        } catch (const Error& error) {
+        } catch (const std::exception& error) {
             log::error("gc", error.what());
-            if (!first) first = std::current_exception();
         }
     };
     for (const std::string& file : std::exchange(unsealed_, {}))
-        if (const auto volume = volume_of_file(file); volume && report().find(*volume) != nullptr)
-            attempt([&] { host_.activator().set_permission(*volume, lvm::Permission::read_only); });
-    for (auto& [file, activation] : held_)
-        attempt([&, &held = activation] { held.release(); });
+        attempt([&] {
+            const auto volume = volume_of_file(file);
+            if (volume && report().find(*volume) != nullptr)
+                host_.activator().set_permission(*volume, lvm::Permission::read_only);
+        });
+    for (auto& entry : held_)
+        attempt([&] { entry.second.activation.release(); });
     held_.clear();
-    if (first) std::rethrow_exception(first);
 }
 
 bool VolumeStorage::is_marked_hidden(const std::string& name) const {
@@ -270,7 +285,7 @@ void VolumeStorage::mark_hidden(const std::string& name, bool hidden) {
     lvm::LvEdit edit;
     (hidden ? edit.add_tags : edit.remove_tags).emplace_back(hidden_tag);
     host_.group().edit(row_of(name).name, edit);
-    look();
+    changed();
 }
 
 std::string VolumeStorage::parent_name(const std::string& parent, const std::string& child) const {
@@ -304,11 +319,11 @@ void VolumeStorage::make_room(const std::string& name, Bytes end) {
         sync();
     }
     host_.group().grow(row.name, wanted);
-    look();
+    changed();
     if (is_vhd(name)) put_footer(name, old_size, report().to_bytes(wanted));
     sync();
     host_.group().remove(journal_row(entry)->name);
-    look();
+    changed();
     log::info("gc", "enlarged volume=" + row_of(name).name + " extents=" + std::to_string(wanted.count()));
 }
 
@@ -319,10 +334,9 @@ void VolumeStorage::trim(const std::string& name, Bytes end) {
         make_writable(name);
         if (is_vhd(name)) put_footer(name, old_size, report().to_bytes(wanted));
         host_.group().shrink(row_of(name).name, wanted);
-        look();
+        changed();
         log::info("gc", "trimmed volume=" + row_of(name).name + " extents=" + std::to_string(wanted.count()));
     }
-    if (row_of(name).permission == lvm::Permission::writable || unsealed_.contains(name)) unsealed_.insert(name);
 }
 
 void VolumeStorage::recover_inflate(const lvm::LvRow& entry, const std::string& id, std::uint64_t old_size,
@@ -339,7 +353,7 @@ void VolumeStorage::recover_inflate(const lvm::LvRow& entry, const std::string& 
         break;
     }
     host_.group().remove(journal);
-    look();
+    changed();
 }
 
 std::vector<std::string> VolumeStorage::recover() {

@@ -25,7 +25,8 @@ public:
     void look();
     /// Throws lvm::GroupChanged where the group is another one than at look(): then look again.
     void confirm();
-    const lvm::VgReport& report() const { return reader_->report(); }
+    /// As of look(), or of our last change.
+    const lvm::VgReport& report() const;
     VolumeHost& host() { return host_; }
 
     /// Ends what a killed run has left: volumes active because of it, and volumes that it was enlarging. Below sm's SR
@@ -46,18 +47,22 @@ public:
     StorageSpace space() const override;
 
     void hold(const std::string& name) override;
-    void let_go() override;
+    void let_go() noexcept override;
     Bytes size_unit() const override { return report().extent_size; }
     void make_room(const std::string& name, Bytes end) override;
     void trim(const std::string& name, Bytes end) override;
+    void seal(const std::string& name) override { unsealed_.insert(name); }
     bool removes_open_objects() const override { return false; }
     bool is_marked_hidden(const std::string& name) const override;
     void mark_hidden(const std::string& name, bool hidden) override;
     std::string parent_name(const std::string& parent, const std::string& child) const override;
 
 private:
+    void take_report() const;
     const lvm::LvRow& row_of(const std::string& name) const;
     const lvm::LvRow* journal_row(const std::string& name) const;
+    /// We have changed the group: the report is taken anew when it is asked for.
+    void changed() { stale_ = true; }
     bool is_held(const std::string& name) const { return held_.contains(name); }
     std::unique_ptr<BlockDevice> open_node(const std::string& name, const lvm::LvRow& row, Access access) const;
     std::unique_ptr<BlockDevice> open_journal(const lvm::LvRow& row);
@@ -70,10 +75,15 @@ private:
 
     VolumeHost& host_;
     mutable std::mutex mutex_; ///< scans open from several threads
-    std::unique_ptr<lvm::InactiveReader> reader_;
-    lvm::Ledger ledger_;
-    std::map<std::string, lvm::Activation> held_; ///< by file
-    std::set<std::string> unsealed_;              ///< files that are writable while we work on them
+    mutable std::unique_ptr<lvm::InactiveReader> reader_;
+    mutable bool stale_ = false; ///< set and cleared by the thread that works on the SR
+    mutable lvm::Ledger ledger_;
+    struct Held {
+        lvm::Activation activation;
+        std::int64_t since; ///< nanoseconds since 1970-01-01
+    };
+    std::map<std::string, Held> held_; ///< by file
+    std::set<std::string> unsealed_;   ///< files that are writable while we work on them
 };
 
 } // namespace coppice

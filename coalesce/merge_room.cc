@@ -1,0 +1,81 @@
+#include "coalesce/merge_room.h"
+
+#include "coalesce/images.h"
+#include "coalesce/layer_facts.h"
+#include "coalesce/locked_sr.h"
+#include "coalesce/merged_space.h"
+#include "format/target_space.h"
+#include "lvm/thick_space.h"
+
+#include <algorithm>
+#include <deque>
+
+namespace coppice {
+namespace {
+
+lvm::VolumeFormat volume_format(Format format) {
+    switch (format) {
+    case Format::vhd:
+        return lvm::VolumeFormat::vhd;
+    case Format::qcow2:
+        return lvm::VolumeFormat::qcow2;
+    case Format::raw:
+        break;
+    }
+    return lvm::VolumeFormat::raw;
+}
+
+/// Where the target ends when all is in it.
+Bytes end_of_merge(const Step& step, const SrTree& tree, MergeContext& context) {
+    std::deque<GuestMap> maps; // layers refer to them
+    const auto layer = [&](const Image& image) {
+        maps.push_back(layer_facts(image, CheckReport{}).map);
+        return MappedLayer{maps.back(), image.virtual_size()};
+    };
+    std::vector<MappedLayer> sources;
+    for (const std::string& uuid : step.emptied)
+        sources.push_back(layer(*open_held(context, require_node(tree, uuid), Access::read_only)));
+    const bool down = step.direction == Direction::down;
+    std::vector<MappedLayer> below;
+    for (const auto& image : open_ancestors(context, tree, down ? *step.into : step.emptied.back()))
+        below.push_back(layer(*image));
+    const auto target = open_held(context, require_node(tree, *step.into), Access::read_only);
+    return target->target_space()->end_after(down ? poured_down(sources, below)
+                                                  : pulled_up(target->virtual_size(), sources, below));
+}
+
+} // namespace
+
+void make_room_for(const Step& step, const SrTree& tree, MergeContext& context) {
+    if (!context.storage.has_sizes()) return;
+    const Bytes end = end_of_merge(step, tree, context);
+    if (end <= require_node(tree, *step.into).physical_size) return;
+    const LockedSr sr{context, [&](const SrTree&) { return std::set<std::string>{*step.into}; }};
+    require_closed(context, sr.tree(), {*step.into});
+    context.storage.make_room(require_node(sr.tree(), *step.into).file, end);
+}
+
+bool is_inflated(const Step& step, const SrTree& tree, const Storage& storage) {
+    if (!storage.has_sizes()) return false;
+    const TreeNode* disk = tree.find(step.survivor);
+    if (disk == nullptr) return true; // sm has set it aside: the rule then
+    return disk->physical_size >= lvm::sm::full(volume_format(disk->format), disk->virtual_size);
+}
+
+void settle_size(const Step& step, bool inflated, MergeContext& context) {
+    if (!context.storage.has_sizes()) return;
+    const LockedSr sr{context, [&](const SrTree&) { return std::set<std::string>{step.survivor}; }};
+    const TreeNode* node = sr.tree().find(step.survivor);
+    if (node == nullptr || node->state != NodeState::ok) return;
+    if (!node->hidden && inflated) {
+        context.storage.make_room(node->file, lvm::sm::full(volume_format(node->format), node->virtual_size));
+        return;
+    }
+    if (!node->hidden && step.direction == Direction::up) return; // its guest may go on writing in what it has
+    require_closed(context, sr.tree(), {step.survivor});
+    const Bytes end = open_held(context, *node, Access::read_only)->target_space()->end();
+    context.storage.trim(node->file, end);
+    if (node->hidden) context.storage.seal(node->file);
+}
+
+} // namespace coppice
