@@ -189,7 +189,8 @@ void Service::want_cycle(milliseconds delay) {
     }
     // Events may put a look off for a while, not for ever.
     const auto now = std::chrono::steady_clock::now();
-    if (!latest_look_) latest_look_ = now + real_wait(delay == settling ? longest_settling : delay);
+    const auto latest = now + real_wait(delay == settling ? longest_settling : delay);
+    latest_look_ = std::min(latest_look_.value_or(latest), latest);
     wake_.expires_at(std::min(now + real_wait(delay), *latest_look_));
     wake_.async_wait([this](const ErrorCode& error) {
         if (!error) begin_cycle();

@@ -267,6 +267,18 @@ TEST_F(Directed, LeavesAFailedStepAloneForLongerAndLonger) {
     EXPECT_EQ(journal_->retries().at(0).attempts, 3U);
 }
 
+TEST_F(Directed, DoesNotWaitForAClockThatWasWrong) {
+    const std::pair<std::string, std::string> step{"a", "b"};
+    const UnixSeconds right = now_;
+    now_ += UnixSeconds{10} * 365 * 24 * 3600;
+    fail_once();
+    EXPECT_TRUE(director().policy().retry_later.contains(step));
+    now_ = right;
+    EXPECT_FALSE(director().policy().retry_later.contains(step)) << "no delay is that long";
+    fail_once();
+    EXPECT_TRUE(director().policy().retry_later.contains(step));
+}
+
 TEST_F(Directed, DoesAtOnceWhatAnAdministratorAsksFor) {
     fail_once();
     EXPECT_TRUE(director(false).policy().retry_later.empty());
