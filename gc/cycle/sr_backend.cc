@@ -6,8 +6,8 @@
 #include "gc/scan/network_fs.h"
 #include "gc/scan/occupancy.h"
 #include "gc/scan/scan.h"
-#include "gc/volumes/volume_names.h"
 #include "gc/volumes/volume_occupancy.h"
+#include "gc/volumes/volume_trees.h"
 #include "lvm/error.h"
 
 #include <optional>
@@ -60,34 +60,6 @@ private:
     DirectoryStorage storage_;
     HostOccupancy occupancy_;
     std::optional<DirectoryTrees> trees_;
-};
-
-/// Nobody can tell whether what stands in a volume has changed: everything is read anew.
-class VolumeTrees final : public TreeSource {
-public:
-    VolumeTrees(VolumeStorage& storage, ScanOptions options) : storage_{storage}, options_{std::move(options)} {
-        options_.inside_sr = [group = storage.name()](std::string_view stored) {
-            return file_of_parent_name(stored, group);
-        };
-    }
-
-    SrTree current() override {
-        constexpr int attempts = 5; // as often may others change the group while we read it
-        for (int attempt = 1;; ++attempt) {
-            storage_.look();
-            SrTree tree = scan_sr(storage_, options_);
-            try {
-                storage_.confirm();
-                return tree;
-            } catch (const lvm::GroupChanged&) {
-                if (attempt == attempts) throw;
-            }
-        }
-    }
-
-private:
-    VolumeStorage& storage_;
-    ScanOptions options_;
 };
 
 class VolumeBackend final : public SrBackend {

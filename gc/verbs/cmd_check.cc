@@ -7,6 +7,7 @@
 #include "gc/service/stop_signals.h"
 #include "gc/verbs/command.h"
 #include "gc/verbs/verb_support.h"
+#include "gc/volumes/volume_look.h"
 
 #include <boost/json.hpp>
 #include <boost/program_options.hpp>
@@ -39,23 +40,51 @@ CheckReport unreadable(const std::string& code, const std::string& text) {
     return report;
 }
 
-CheckReport check_file(const ChainRoot& root, const std::string& file, Format format) {
-    CheckReport report;
-    {
-        const auto device = root.open(file);
-        try {
-            report = check_image(*device, format);
-        } catch (const std::overflow_error& error) { // a number in the image that no format allows
-            report = {
-                Verdict::corrupt, false, false, "image-damaged", {{"number-too-large", std::nullopt, error.what()}}};
-        }
+CheckReport check_layer(const BlockDevice& device, Format format) {
+    try {
+        return check_image(device, format);
+    } catch (const std::overflow_error& error) { // a number in the image that no format allows
+        return {Verdict::corrupt, false, false, "image-damaged", {{"number-too-large", std::nullopt, error.what()}}};
     }
+}
+
+CheckReport check_file(const ChainRoot& root, const std::string& file, Format format) {
+    CheckReport report = check_layer(*root.open(file), format);
     add_chain_findings(report, open_chain(root, file, format), format);
     return report;
 }
 
+CheckedImage check_volume(VolumeLook& look, const std::string& file) {
+    const Format format = format_of_name(file).value();
+    OpenChain chain = look.chain(file);
+    CheckReport report = check_layer(*look.open(file), format);
+    add_chain_findings(report, chain, format);
+    return {look.path(file), std::move(report)};
+}
+
+std::vector<CheckedImage> check_volumes(const SrLocation& sr, const std::string& run_dir, const std::stop_token& stop) {
+    VolumeLook look{sr, run_dir};
+    std::vector<CheckedImage> images;
+    for (const std::string& file : look.files()) {
+        if (stop.stop_requested()) throw StopRequested{};
+        try {
+            images.push_back(check_volume(look, file));
+        } catch (const Error& error) {
+            images.push_back({look.path(file), unreadable("cannot-open", error.what())});
+        }
+    }
+    look.confirm();
+    return images;
+}
+
 /// One of the files that a user named: what cannot be opened ends the verb.
 CheckedImage check_named(const std::string& path, const Invocation& invocation) {
+    if (const auto volume = named_volume(path)) {
+        VolumeLook look{volume->sr, invocation.common.run_dir};
+        CheckedImage checked = check_volume(look, volume->file);
+        look.confirm();
+        return checked;
+    }
     const NamedImage image = locate_image(path);
     const ChainRoot root{invocation.has("root") ? invocation.text("root") : image.directory};
     return {path, check_file(root, file_below(root, image), image.format)};
@@ -80,9 +109,10 @@ bool is_sr(const std::string& argument) {
 }
 
 /// Of an SR, every image. A stop is looked at between two of them.
-std::vector<CheckedImage> check_sr(const std::string& name) {
+std::vector<CheckedImage> check_sr(const std::string& name, const std::string& run_dir) {
     const SrLocation sr = locate_sr(name);
     const StopSignals signals;
+    if (!sr.group.empty()) return check_volumes(sr, run_dir, signals.token());
     const ChainRoot root{sr.directory};
     std::vector<CheckedImage> images;
     for (const StorageEntry& entry : DirectoryStorage{sr.directory}.list()) {
@@ -128,7 +158,7 @@ ExitStatus run_check(const Invocation& invocation) {
     std::vector<CheckedImage> images;
     if (invocation.arguments.size() == 1 && is_sr(invocation.arguments.front())) {
         if (invocation.has("root")) throw UsageError{"--root goes with image files, not with an SR"};
-        images = check_sr(invocation.arguments.front());
+        images = check_sr(invocation.arguments.front(), invocation.common.run_dir);
     } else {
         for (const std::string& path : invocation.arguments)
             images.push_back(check_named(path, invocation));

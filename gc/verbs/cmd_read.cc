@@ -4,6 +4,7 @@
 #include "gc/service/stop_signals.h"
 #include "gc/verbs/command.h"
 #include "gc/verbs/guest_stream.h"
+#include "gc/volumes/volume_look.h"
 
 #include <boost/json.hpp>
 #include <boost/program_options.hpp>
@@ -105,14 +106,23 @@ ExitStatus run_read(const Invocation& invocation) {
     if (to_stdout && ::isatty(STDOUT_FILENO) == 1)
         throw UsageError{"standard output is a terminal; redirect it, or use --sha256 or --output"};
 
-    const NamedImage image = locate_image(invocation.arguments.front());
+    const std::string& path = invocation.arguments.front();
     const StopSignals signals;
-    const ChainRoot root{invocation.has("root") ? invocation.text("root") : image.directory};
-    const OpenChain chain = open_chain(root, file_below(root, image), image.format);
+    std::optional<VolumeLook> look;
+    OpenChain chain;
+    if (const auto volume = named_volume(path)) {
+        look.emplace(volume->sr, invocation.common.run_dir);
+        chain = look->chain(volume->file);
+    } else {
+        const NamedImage image = locate_image(path);
+        const ChainRoot root{invocation.has("root") ? invocation.text("root") : image.directory};
+        chain = open_chain(root, file_below(root, image), image.format);
+    }
     require_complete(chain);
     judge_layers(chain);
     std::string hash;
     stream_to(invocation, chain, signals.token(), hash);
+    if (look) look->confirm();
 
     if (invocation.common.json) {
         boost::json::object document = new_document();
