@@ -61,7 +61,7 @@ SrTree Cycle::tree() {
     return tree;
 }
 
-void Cycle::find_facts(Observation& seen, const std::string& uuid) {
+void Cycle::find_facts(Observation& seen, const std::string& uuid, bool exact) {
     TreeNode& node = *seen.tree.find(uuid);
     try {
         auto device = storage_.open(node.file, Access::read_only);
@@ -71,7 +71,7 @@ void Cycle::find_facts(Observation& seen, const std::string& uuid) {
         const auto image = open_image(std::move(device), node.format);
         LayerFacts facts = layer_facts(*image, std::move(report));
         facts.size_unit = storage_.size_unit();
-        if (facts.size_unit > 0_B && facts.check.mergeable) facts.space = image->target_space();
+        if ((exact || facts.size_unit > 0_B) && facts.check.mergeable) facts.space = image->target_space();
         seen.facts.emplace(uuid, std::move(facts));
     } catch (const Error& error) {
         mark_damaged(node, error);
@@ -89,9 +89,22 @@ Observation Cycle::observe(const Policy& policy) {
         seen.frozen.emplace(vdi, text);
     for (const auto& [vdi, text] : pending_vdis(replay))
         seen.frozen.emplace(vdi, text);
-    seen.free = storage_.space().free;
+    const StorageSpace space = storage_.space();
+    seen.free = space.free;
+    seen.total = space.total;
     for (const std::string& uuid : merge_candidates(seen.tree, with_frozen(policy, seen.frozen)))
-        find_facts(seen, uuid);
+        find_facts(seen, uuid, false);
+    return seen;
+}
+
+Observation Cycle::survey() {
+    Observation seen;
+    seen.tree = tree();
+    const StorageSpace space = storage_.space();
+    seen.free = space.free;
+    seen.total = space.total;
+    for (const TreeNode& node : std::vector<TreeNode>{seen.tree.nodes})
+        if (node.state == NodeState::ok) find_facts(seen, node.uuid, true);
     return seen;
 }
 

@@ -20,6 +20,7 @@ struct Observation {
     SrTree tree;
     std::map<std::string, LayerFacts> facts; ///< of the merge candidates
     Bytes free;
+    Bytes total; ///< of the storage
     /// VDIs that nothing may touch, with the reason for people: entries of sm, header changes still to be completed.
     std::map<std::string, std::string> frozen;
 };
@@ -46,6 +47,8 @@ public:
     /// The trees, with users of every image; without reading maps.
     SrTree tree();
     Observation observe(const Policy& policy);
+    /// As observe(), with the facts of all images that can be read, their exact ends among them.
+    Observation survey();
     /// What run() would do now; `seen` is what it follows from.
     Plan plan(Director& director, Observation* seen = nullptr);
 
@@ -60,7 +63,7 @@ public:
     }
 
 private:
-    void find_facts(Observation& seen, const std::string& uuid);
+    void find_facts(Observation& seen, const std::string& uuid, bool exact);
     void recover(MergeContext& context, Outcome& outcome);
     void fail(const Step& step, const std::exception& error, StepResult& result);
     void record_collection(const StepResult& result, std::int64_t began);

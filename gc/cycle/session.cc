@@ -96,6 +96,10 @@ SrTree Session::tree() {
     return parts_->cycle->tree();
 }
 
+Observation Session::survey() {
+    return parts_->cycle->survey();
+}
+
 Plan Session::plan(Director& director, Observation* seen) {
     return parts_->cycle->plan(director, seen);
 }

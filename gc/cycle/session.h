@@ -37,6 +37,7 @@ public:
     ~Session();
 
     SrTree tree();
+    Observation survey();
     Plan plan(Director& director, Observation* seen = nullptr);
     Outcome run(Director& director, const MergeOptions& merge, std::optional<Bytes> rate, Progress& progress,
                 std::stop_token stop);

@@ -21,6 +21,8 @@ constexpr std::array commands{
     Command{"run", "<sr>", "tend an SR: collect garbage and coalesce", describe_run, run_run},
     Command{"tree", "<sr>", "show the chains with format, sizes and flags", describe_tree, run_tree},
     Command{"plan", "<sr>", "show the priced steps that run would take now", describe_plan, run_plan},
+    Command{"space", "<sr> [VDI...]", "show what VDIs cost, and what deleting them would yield", describe_space,
+            run_space},
     Command{"coalesce", "<sr> [VDI...]", "coalesce now", describe_coalesce, run_coalesce},
     Command{"collect", "<sr> [VDI...]", "delete garbage only", describe_collect, run_collect},
     Command{"status", "[<sr>]", "show what is running and what waits", describe_status, run_status},

@@ -33,6 +33,8 @@ void describe_tree(boost::program_options::options_description& options);
 ExitStatus run_tree(const Invocation& invocation);
 void describe_plan(boost::program_options::options_description& options);
 ExitStatus run_plan(const Invocation& invocation);
+void describe_space(boost::program_options::options_description& options);
+ExitStatus run_space(const Invocation& invocation);
 void describe_run(boost::program_options::options_description& options);
 ExitStatus run_run(const Invocation& invocation);
 void describe_coalesce(boost::program_options::options_description& options);
