@@ -133,7 +133,8 @@ void Service::withdraw_notes() const {
     const auto operation = board_.status().operation;
     if (!operation) return;
     const std::string& vdi = operation->step.vdi;
-    ::unlink((directory_ + "/coalesce_" + vdi).c_str());
+    // A note that is a volume cannot be removed in no time: the next run does it.
+    if (!directory_.empty()) ::unlink((directory_ + "/coalesce_" + vdi).c_str());
     ::unlink((SmDirectories::of_this_host().run_files + "/" + key_ + "/gc_running_" + vdi).c_str());
 }
 
@@ -168,6 +169,7 @@ WorkOrder Service::everyday_order() const {
 }
 
 void Service::watch() {
+    if (directory_.empty()) return; // volumes tell nobody of their changes: sm's kick and --idle wake us
     if (watch_ && watch_->alive()) return;
     try {
         watch_ = std::make_unique<SrWatch>(loop_, directory_, [this] { want_cycle(settling); });
