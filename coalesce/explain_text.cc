@@ -1,15 +1,14 @@
 #include "coalesce/explain_text.h"
 
+#include "format/base/printable.h"
+
 #include <string_view>
 
 namespace coppice {
 namespace {
 
 std::string line(std::string_view label, std::string_view text) {
-    std::string result{label};
-    for (const char c : text)
-        result += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-    return result + "\n";
+    return std::string{label} + printable(text) + "\n";
 }
 
 std::string holder_text(const Holder& holder) {
@@ -23,8 +22,8 @@ std::string holder_text(const Holder& holder) {
 } // namespace
 
 std::string to_text(const Explanation& explanation) {
-    std::string text =
-        line(explanation.vdi + ": ", std::string{to_string(explanation.verdict)} + " (" + explanation.reason + ")");
+    std::string text = line(printable(explanation.vdi) + ": ",
+                            std::string{to_string(explanation.verdict)} + " (" + explanation.reason + ")");
     text += line("  ", explanation.text);
     for (const Holder& holder : explanation.holders)
         text += line("  held by:  ", holder_text(holder));

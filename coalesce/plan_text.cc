@@ -1,5 +1,7 @@
 #include "coalesce/plan_text.h"
 
+#include "format/base/printable.h"
+
 #include <array>
 
 namespace coppice {
@@ -8,7 +10,7 @@ namespace {
 std::string joined(const std::vector<std::string>& names) {
     std::string result;
     for (const std::string& name : names)
-        result += (result.empty() ? "" : " ") + name;
+        result += (result.empty() ? "" : " ") + printable(name);
     return result;
 }
 
@@ -35,12 +37,13 @@ std::string to_text(const Step& step) {
     std::string line{to_string(step.kind)};
     line += " " + joined(step.emptied);
     if (step.into) {
-        line += " into " + *step.into + " (" + std::string{to_string(step.direction)} + ", " +
+        line += " into " + printable(*step.into) + " (" + std::string{to_string(step.direction)} + ", " +
                 std::string{to_string(step.mode)} + "): copies " + human_size(step.copy_bytes) + ", needs " +
                 human_size(step.space_needed) + ", frees " + human_size(step.space_freed);
-        line += step.parent_after ? "; parent becomes " + *step.parent_after : std::string{"; becomes a root"};
+        line +=
+            step.parent_after ? "; parent becomes " + printable(*step.parent_after) : std::string{"; becomes a root"};
         if (!step.relinked.empty()) line += "; relinks " + joined(step.relinked);
-        if (step.survivor != *step.into) line += "; lives on as " + step.survivor;
+        if (step.survivor != *step.into) line += "; lives on as " + printable(step.survivor);
     } else {
         line += ": frees " + human_size(step.space_freed);
     }
@@ -57,7 +60,7 @@ std::string to_text(const Plan& plan) {
     else
         text += "Copies " + human_size(plan.copy_bytes()) + ", frees " + human_size(plan.space_freed()) + ".\n";
     for (const Skipped& skipped : plan.skipped)
-        text += "skipped " + skipped.vdi + ": " + skipped.reason + ": " + skipped.text + "\n";
+        text += "skipped " + printable(skipped.vdi) + ": " + skipped.reason + ": " + printable(skipped.text) + "\n";
     return text;
 }
 

@@ -1,5 +1,7 @@
 #include "format/base/log.h"
 
+#include "format/base/printable.h"
+
 #include <boost/log/attributes/clock.hpp>
 #include <boost/log/core.hpp>
 #include <boost/log/expressions.hpp>
@@ -78,7 +80,7 @@ void start_host_log(Severity least) {
 void write(Severity severity, std::string_view channel, std::string_view line) {
     std::call_once(default_installed, [] { install(Severity::warning); });
     Logger logger{logging::keywords::channel = std::string{channel}};
-    BOOST_LOG_SEV(logger, severity) << line;
+    BOOST_LOG_SEV(logger, severity) << printable(line); // names and reasons come from others
 }
 
 } // namespace coppice::log

@@ -16,13 +16,6 @@ std::string human_duration(std::chrono::seconds duration) {
     return text.data();
 }
 
-std::string printable(std::string_view text) {
-    std::string result{text};
-    for (char& c : result)
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-    return result;
-}
-
 std::string painted(std::string_view text, Paint paint, bool color) {
     static constexpr std::array codes{"", "1", "2", "31", "32", "33", "34"};
     std::string result = printable(text);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "coalesce/plan_text.h"
+#include "format/base/printable.h"
 
 #include <chrono>
 #include <string>
@@ -16,8 +17,6 @@ enum class Paint { plain, bold, dim, red, green, yellow, blue };
 /// `text` in a colour where `color` says so. Control characters in it are replaced: names come from other people's
 /// files.
 std::string painted(std::string_view text, Paint paint, bool color);
-/// Without control characters.
-std::string printable(std::string_view text);
 /// How many columns `text` takes, which holds UTF-8 and no control characters.
 std::size_t display_width(std::string_view text);
 /// `text` filled up with blanks to `width` columns.

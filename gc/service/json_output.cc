@@ -1,6 +1,7 @@
 #include "gc/service/json_output.h"
 
 #include "coalesce/step_json.h"
+#include "format/base/printable.h"
 
 #include "gc/volumes/volume_names.h"
 
@@ -22,27 +23,6 @@ json::value text_or_null(std::string_view text) {
 json::value text_or_null(const std::optional<std::string>& text) {
     if (!text) return nullptr;
     return json::string{valid_utf8(*text)};
-}
-
-/// Length of the well-formed UTF-8 sequence at the beginning of `text`; 0 where there is none.
-std::size_t utf8_length(std::string_view text) {
-    const auto byte = [&](std::size_t index) { return static_cast<unsigned char>(text[index]); };
-    const auto continues = [&](std::size_t index) { return index < text.size() && (byte(index) & 0xc0) == 0x80; };
-    const unsigned char first = byte(0);
-    if (first < 0x80) return 1;
-    if (first >= 0xc2 && first < 0xe0) return continues(1) ? 2 : 0;
-    if (first >= 0xe0 && first < 0xf0) {
-        if (!continues(1) || !continues(2)) return 0;
-        const bool overlong = first == 0xe0 && byte(1) < 0xa0;
-        const bool surrogate = first == 0xed && byte(1) >= 0xa0;
-        return overlong || surrogate ? 0 : 3;
-    }
-    if (first >= 0xf0 && first < 0xf5) {
-        if (!continues(1) || !continues(2) || !continues(3)) return 0;
-        const bool outside = (first == 0xf0 && byte(1) < 0x90) || (first == 0xf4 && byte(1) >= 0x90);
-        return outside ? 0 : 4;
-    }
-    return 0;
 }
 
 json::object result_json(const StepResult& result) {

@@ -1,5 +1,7 @@
 #include "gc/service/metrics.h"
 
+#include "format/base/printable.h"
+
 #include "gc/service/json_output.h"
 
 #include <boost/json.hpp>
@@ -11,14 +13,17 @@
 namespace coppice {
 namespace {
 
-std::string escaped(const std::string& text) {
+/// The value of a label: lines end by name, whatever else is no text gets lost.
+std::string escaped(std::string_view text) {
     std::string result;
-    for (const char c : text) {
-        if (c == '\\' || c == '"') result += '\\';
-        if (c == '\n')
-            result += "\\n";
-        else
+    for (std::size_t begin = 0; begin <= text.size();) {
+        const std::size_t end = std::min(text.find('\n', begin), text.size());
+        for (const char c : printable(text.substr(begin, end - begin))) {
+            if (c == '\\' || c == '"') result += '\\';
             result += c;
+        }
+        if (end < text.size()) result += "\\n";
+        begin = end + 1;
     }
     return result;
 }
@@ -45,7 +50,7 @@ private:
 };
 
 std::string label(const char* name, std::string_view value) {
-    return std::string{name} + "=\"" + escaped(std::string{value}) + "\"";
+    return std::string{name} + "=\"" + escaped(value) + "\"";
 }
 
 /// Images in the longest chain; chains that form a circle count as far as they are seen.

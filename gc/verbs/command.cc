@@ -1,6 +1,7 @@
 #include "gc/verbs/command.h"
 
 #include "format/base/log.h"
+#include "gc/base/text_output.h"
 #include "gc/base/version.h"
 #include "gc/service/json_output.h"
 
@@ -66,7 +67,7 @@ bool asks_for_json(const std::vector<std::string>& words) {
 
 ExitStatus report(const Failure& failure, bool json) {
     std::cout.flush();
-    std::cerr << "coppice: " << failure.text;
+    std::cerr << "coppice: " << printable(failure.text);
     if (failure.status == ExitStatus::refused && failure.text.find(failure.code) == failure.text.npos)
         std::cerr << " (" << failure.code << ')';
     std::cerr << '\n';

@@ -1,6 +1,7 @@
 #include "gc/verbs/verb_support.h"
 
 #include "coalesce/plan_text.h"
+#include "gc/base/text_output.h"
 #include "gc/cycle/journal_director.h"
 #include "gc/service/json_output.h"
 #include "gc/service/progress.h"
@@ -35,7 +36,7 @@ ExitStatus show_plan(const Invocation& invocation, const SrLocation& sr, Policy 
         document["failed"] = json::array{};
         print_json(std::cout, document);
     } else {
-        std::cout << "nothing is changed in SR " << sr.name << "; this would be done:\n" << to_text(plan);
+        std::cout << "nothing is changed in SR " << printable(sr.name) << "; this would be done:\n" << to_text(plan);
     }
     return ExitStatus::done;
 }
