@@ -108,7 +108,7 @@ HoldTimes Session::sr_hold_times() const {
     return parts_->sm_gate == nullptr ? HoldTimes{} : parts_->sm_gate->times();
 }
 
-journal::Journal* Session::journal() {
+journal::Journal* Session::journal() const {
     return parts_->journal.get();
 }
 

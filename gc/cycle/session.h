@@ -42,7 +42,7 @@ public:
     Outcome run(Director& director, const MergeOptions& merge, std::optional<Bytes> rate, Progress& progress,
                 std::stop_token stop);
     /// Null where there is none and the session only looks.
-    journal::Journal* journal();
+    journal::Journal* journal() const;
     /// How long sm's lock of the SR was held by this session; zeros where there is no sm.
     HoldTimes sr_hold_times() const;
 

@@ -15,6 +15,10 @@ bool is_pen_verb(std::string_view verb);
 /// release {hold}. Throws Error, NotFound where there is no such hold.
 Reply write_down(const boost::json::object& request, journal::Journal& journal, UnixSeconds now);
 
+/// What write_down() would answer, with "dry_run" set, without writing anything. `journal` is null where there is none
+/// yet. Throws NotFound as above.
+Reply foretell(const boost::json::object& request, const journal::Journal* journal, UnixSeconds now);
+
 boost::json::object hold_json(const journal::Hold& hold);
 /// For people, with a line end.
 std::string hold_line(const journal::Hold& hold);

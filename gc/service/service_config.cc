@@ -57,13 +57,23 @@ std::size_t parse_depth(const std::string& text) {
 
 } // namespace
 
+unsigned parse_jobs(const std::string& text) {
+    constexpr unsigned most_jobs = 64;
+    unsigned jobs = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), jobs);
+    if (error != std::errc{} || end != text.data() + text.size() || jobs < 1 || jobs > most_jobs)
+        throw std::invalid_argument{"'" + text + "' is no number of jobs, which is 1 to 64"};
+    return jobs;
+}
+
 void describe_config(po::options_description& options) {
     options.add_options()("idle", po::value<std::string>()->value_name("SECONDS"),
                           "look at the SR at least this often (default 300)")(
         "rate", po::value<std::string>()->value_name("BYTES/S"), "copy no faster than this")(
         "window", po::value<std::string>()->value_name("HH:MM-HH:MM"), "work only in this time of the day")(
         "danger-depth", po::value<std::string>()->value_name("IMAGES"),
-        "chains of so many images are worked on outside the window, too (default 24)");
+        "chains of so many images are worked on outside the window, too (default 24)")(
+        "jobs", po::value<std::string>()->value_name("N"), "work on at most so many trees at a time (default 1)");
 }
 
 ServiceConfig load_config(const po::variables_map& given, const std::string& directory, const std::string& key) {
@@ -85,6 +95,7 @@ ServiceConfig load_config(const po::variables_map& given, const std::string& dir
     }
     if (values.count("window") != 0) config.window = parsed(values, "window", Window::parse);
     if (values.count("danger-depth") != 0) config.danger.chain_depth = parsed(values, "danger-depth", parse_depth);
+    if (values.count("jobs") != 0) config.jobs = parsed(values, "jobs", parse_jobs);
     return config;
 }
 

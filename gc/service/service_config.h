@@ -20,7 +20,11 @@ struct ServiceConfig {
     std::optional<Bytes> rate;
     std::optional<Window> window;
     DangerLines danger;
+    unsigned jobs = 1; ///< at most so many trees are worked on at a time; one is, so far
 };
+
+/// 1 to 64; throws std::invalid_argument.
+unsigned parse_jobs(const std::string& text);
 
 /// The options that may stand in a file as well.
 void describe_config(boost::program_options::options_description& options);

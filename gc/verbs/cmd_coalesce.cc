@@ -12,6 +12,7 @@ void describe_coalesce(po::options_description& options) {
         ("direction", po::value<std::string>()->default_value("auto")->value_name("DIRECTION"),           //
          "auto (the cheaper one), down (the child into its parent) or up (the parent into its child)")    //
         ("leaf", po::bool_switch(), "merge leaves with their parents, too")                               //
+        ("online", po::bool_switch(), "merge below running guests, too (not in this version)")            //
         ("verify", po::bool_switch(), "read all merged data back and compare before anything is deleted") //
         ("rate", po::value<std::string>()->value_name("BYTES/S"), "copy no faster than this");
     add_dry_run(options);
@@ -29,6 +30,11 @@ DirectionPolicy parse_direction(const std::string& text) {
 } // namespace
 
 ExitStatus run_coalesce(const Invocation& invocation) {
+    if (invocation.flag("online"))
+        throw CommandFailed{{ExitStatus::refused, "unsupported-feature",
+                             "this version cannot merge below running guests (--online); without the option it merges "
+                             "what is not in use and leaves the rest alone",
+                             ""}};
     WorkWish wish;
     wish.verb = "coalesce";
     wish.policy.direction = parse_direction(invocation.text("direction"));

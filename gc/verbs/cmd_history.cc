@@ -9,6 +9,7 @@
 #include <boost/program_options.hpp>
 
 #include <algorithm>
+#include <charconv>
 #include <sstream>
 
 namespace coppice {
@@ -20,11 +21,19 @@ void describe_history(po::options_description& options) {
     options.add_options()("since", po::value<std::string>()->value_name("TIME"),
                           "2026-01-31, 2026-01-31T12:00:00Z, or how long ago: 90s, 15m, 2h, 3d, 1w") //
         ("vdi", po::value<std::string>()->value_name("VDI"), "only what concerns this VDI")          //
-        ("limit", po::value<std::size_t>()->default_value(1000)->value_name("N"),
+        ("limit", po::value<std::string>()->default_value("1000")->value_name("N"),
          "at most so many entries of each kind");
 }
 
 namespace {
+
+std::size_t limit_option(const std::string& text) {
+    std::size_t limit = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), limit);
+    if (error != std::errc{} || end != text.data() + text.size())
+        throw UsageError{"--limit takes a number of entries, not '" + text + "'"};
+    return limit;
+}
 
 UnixSeconds since_option(const std::string& text) {
     try {
@@ -90,7 +99,7 @@ std::string history_text(const std::vector<journal::Operation>& operations, cons
 ExitStatus run_history(const Invocation& invocation) {
     const SrLocation sr = the_sr(invocation);
     journal::HistoryQuery query;
-    query.limit = invocation.values["limit"].as<std::size_t>();
+    query.limit = limit_option(invocation.text("limit"));
     if (invocation.has("since")) query.since = since_option(invocation.text("since"));
     if (invocation.has("vdi")) query.vdi = invocation.text("vdi"); // one that is gone has a history, too
     Session session{sr, session_options(invocation), Session::Intent::look, "history"};

@@ -13,8 +13,15 @@ namespace {
 namespace po = boost::program_options;
 namespace json = boost::json;
 
+/// Whoever writes it down, the journal is only looked at.
+ExitStatus show(const Invocation& invocation, const SrLocation& sr, const json::object& request) {
+    const Session look{sr, session_options(invocation), Session::Intent::look, "dry run"};
+    return print_reply(foretell(request, look.journal(), host_time().now), invocation.common.json);
+}
+
 /// The service writes it down; without one, it is done here under the same locks.
 ExitStatus carry_out(const Invocation& invocation, const SrLocation& sr, const json::object& request) {
+    if (invocation.flag("dry-run")) return show(invocation, sr, request);
     if (auto service = find_service(invocation, sr)) return print_reply(service->call(request), invocation.common.json);
     const std::string verb = text_argument(request, "verb").value_or("");
     Session session{sr, session_options(invocation), Session::Intent::change, verb};
@@ -52,6 +59,7 @@ void describe_pause(po::options_description& options) {
     describe_until(options);
     options.add_options()("until-danger", po::bool_switch(),
                           "go on for chains that become too deep, or when too little space is left");
+    add_dry_run(options);
 }
 
 ExitStatus run_pause(const Invocation& invocation) {
@@ -61,7 +69,9 @@ ExitStatus run_pause(const Invocation& invocation) {
     return carry_out(invocation, sr, request);
 }
 
-void describe_resume(po::options_description&) {}
+void describe_resume(po::options_description& options) {
+    add_dry_run(options);
+}
 
 ExitStatus run_resume(const Invocation& invocation) {
     return carry_out(invocation, the_sr(invocation), new_request("resume"));
@@ -69,6 +79,7 @@ ExitStatus run_resume(const Invocation& invocation) {
 
 void describe_hold(po::options_description& options) {
     describe_until(options);
+    add_dry_run(options);
 }
 
 ExitStatus run_hold(const Invocation& invocation) {
@@ -83,7 +94,9 @@ ExitStatus run_hold(const Invocation& invocation) {
     return carry_out(invocation, sr, request);
 }
 
-void describe_release(po::options_description&) {}
+void describe_release(po::options_description& options) {
+    add_dry_run(options);
+}
 
 ExitStatus run_release(const Invocation& invocation) {
     if (invocation.arguments.size() != 2) throw UsageError{"release takes an SR and the number of a hold"};

@@ -23,6 +23,13 @@ namespace {
 ExitStatus run_once(const Invocation& invocation) {
     for (const char* const option : {"idle", "window", "danger-depth"})
         if (invocation.has(option)) throw UsageError{"--once and --" + std::string{option} + " do not go together"};
+    if (invocation.has("jobs")) {
+        try {
+            parse_jobs(invocation.text("jobs"));
+        } catch (const std::invalid_argument& error) {
+            throw UsageError{std::string{"--jobs: "} + error.what()};
+        }
+    }
     WorkWish wish;
     wish.verb = "run";
     wish.rate = rate_option(invocation);

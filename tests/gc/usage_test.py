@@ -4,7 +4,7 @@ import json
 import os
 import unittest
 
-from cli_support import CliTest
+from cli_support import CliTest, snapshot
 
 VERBS = ("run", "tree", "plan", "coalesce", "collect", "status", "explain", "history", "pause", "resume", "hold", "release", "kick",
          "metrics", "check", "read")
@@ -51,15 +51,47 @@ class Usage(CliTest):
         self.assertEqual(self.error("tree", self.sr, "--xapi", "https://host", status=8)["code"], "xapi-unreachable")
 
     def test_values_of_the_service(self):
-        for option in ("--idle=0", "--idle=soon", "--rate=0", "--window=noon", "--window=25:00-26:00", "--danger-depth=1"):
+        for option in ("--idle=0", "--idle=soon", "--rate=0", "--window=noon", "--window=25:00-26:00", "--danger-depth=1",
+                       "--jobs=0", "--jobs=65", "--jobs=-1", "--jobs=all"):
             self.error("run", self.sr, option, status=2)
         for option in ("--idle=5", "--window=22:00-06:00", "--danger-depth=9"):
             self.assertIn("--once", self.error("run", self.sr, "--once", option, status=2)["text"])
         self.assertIn("--once", self.error("run", self.sr, "--dry-run", status=2)["text"])
-        for verb, option in (("pause", "--for=0"), ("pause", "--for=ever"), ("history", "--since=once"), ("history", "--limit=all")):
+        for verb, option in (("pause", "--for=0"), ("pause", "--for=ever"), ("history", "--since=once"), ("history", "--limit=all"),
+                             ("history", "--limit=-1"), ("history", "--limit= 1"), ("history", "--limit=99999999999999999999")):
             self.error(verb, self.sr, option, status=2)
         self.error("release", self.sr, "first", status=2)
         self.error("hold", self.sr, "12345678", status=5)
+
+    def test_jobs(self):
+        for jobs in ("1", "2", "64"):
+            self.json("run", self.sr, "--once", "--jobs", jobs)
+        self.error("run", self.sr, "--once", "--jobs", "65", status=2)
+
+    def test_online_is_said_to_be_missing(self):
+        for option in ((), ("--dry-run",)):
+            error = self.error("coalesce", self.sr, "--online", *option, status=4)
+            self.assertEqual(error["code"], "unsupported-feature")
+            self.assertIn("--online", error["text"])
+
+    def test_dry_run_of_pauses_and_holds(self):
+        with open(os.path.join(self.sr, "77777777-0001-4000-8000-000000000000.raw"), "wb") as file:
+            file.write(bytes(1 << 20))
+        before = snapshot(self.directory)
+        self.assertTrue(self.json("pause", self.sr, "--for", "2h", "--dry-run")["dry_run"])
+        hold = self.json("hold", self.sr, "77777777", "--reason", "why", "--dry-run")
+        self.assertEqual((hold["dry_run"], hold["hold"]["id"], hold["hold"]["reason"]), (True, None, "why"))
+        self.assertFalse(self.json("resume", self.sr, "--dry-run")["paused"])
+        self.error("release", self.sr, "1", "--dry-run", status=5)
+        self.assertEqual(snapshot(self.directory), before)
+        # With a journal: it is asked, and stays as it is.
+        self.json("hold", self.sr, "77777777")
+        self.json("pause", self.sr)
+        before = self.json("status", self.sr), self.json("history", self.sr)
+        self.assertEqual(self.json("release", self.sr, "1", "--dry-run")["released"], 1)
+        self.error("release", self.sr, "2", "--dry-run", status=5)
+        self.assertIn("nothing is changed", self.coppice("resume", self.sr, "--dry-run").stdout)
+        self.assertEqual((self.json("status", self.sr), self.json("history", self.sr)), before)
 
     def test_help(self):
         out = self.coppice("--help").stdout
@@ -67,6 +99,22 @@ class Usage(CliTest):
             self.assertIn(f"\n  {verb} ", out)
             self.assertIn(f"usage: coppice {verb} ", self.coppice(verb, "--help").stdout)
         self.assertTrue(self.coppice("--version").stdout.startswith("coppice "))
+
+    def test_what_others_wrote_commands_no_terminal(self):
+        reason = "x\x1b[2Jy\nz\x9b31m"
+        self.coppice("pause", self.sr, "--reason", reason)
+        with open(os.path.join(self.sr, "77777777-0001-4000-8000-000000000000.raw"), "wb") as file:
+            file.write(bytes(1 << 20))
+        self.coppice("hold", self.sr, "77777777", "--reason", reason)
+        for verb in (("plan",), ("status",), ("explain",), ("history",), ("metrics",), ("tree",), ("run", "--once"), ("collect", "--dry-run"),
+                     ("coalesce", "77777777", "-v", "-v"), ("pause", "--dry-run", "--reason", reason)):
+            with self.subTest(verb=verb):
+                result = self.coppice(verb[0], self.sr, *verb[1:], status=None)
+                for text in (result.stdout, result.stderr):
+                    self.assertFalse([c for c in text if c in "\x1b\x9b"], text)
+                    self.assertFalse([line for line in text.splitlines() if line.startswith("z")], text)
+        self.assertNotIn("\x1b", self.coppice("tree", self.path("no\x1b[31m"), status=5).stderr)
+        self.assertEqual(self.json("status", self.sr)["holds"][0]["reason"], reason)
 
     def test_errors_are_text_without_json(self):
         result = self.coppice("tree", self.path("nowhere"), status=5)
