@@ -19,7 +19,7 @@ namespace coppice {
 namespace {
 
 constexpr std::string_view running_prefix = "gc_running_";
-// Where the kernel has no watch left to give (fs.inotify.max_user_watches).
+// Where the kernel has no watch left to give (fs.inotify.max_user_watches, fs.inotify.max_user_instances).
 constexpr int unwatched_interval_ms = 500;
 
 /// Of "<pid>\n"; 0 where the file is still empty or says something else.
@@ -54,7 +54,7 @@ AbortWatch::AbortWatch(std::string flags_of_sr, std::stop_token outer)
     : directory_{std::move(flags_of_sr)}, inotify_{::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)},
       wake_{::eventfd(0, EFD_CLOEXEC)}, passed_on_{std::move(outer), [this] { source_.request_stop(); }} {
     if (directory_.empty()) return;
-    if (!inotify_ || !wake_) throw SystemError::from_errno("watch", directory_);
+    if (!wake_) throw SystemError::from_errno("watch", directory_);
     watcher_ = std::thread{[this] { watch(); }};
 }
 
@@ -67,6 +67,7 @@ AbortWatch::~AbortWatch() {
 
 /// Watches the directory, or the deepest one on the way to it that exists. False where nothing can be watched.
 bool AbortWatch::arm() {
+    if (!inotify_) return false;
     constexpr std::uint32_t events = IN_CREATE | IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE_SELF | IN_MOVE_SELF;
     std::filesystem::path place = directory_;
     for (;;) {
@@ -76,8 +77,9 @@ bool AbortWatch::arm() {
             std::filesystem::path next = directory_;
             while (next.parent_path() != place)
                 next = next.parent_path();
+            // What is no directory can only be replaced by one, and that is told.
             std::error_code ignored;
-            if (!std::filesystem::exists(next, ignored)) return true;
+            if (!std::filesystem::is_directory(next, ignored)) return true;
             place = directory_;
         } else if ((errno == ENOENT || errno == ENOTDIR) && place.has_relative_path()) {
             place = place.parent_path();

@@ -19,7 +19,8 @@ namespace coppice {
 bool abort_requested(const std::string& flags_of_sr);
 
 /// Passes on a stop from the caller and sm's request to end, from the moment it is made. Sleeps in between: the
-/// directory, or what exists of the way to it, is watched with inotify.
+/// directory, or what exists of the way to it, is watched with inotify. Where the host has no watch left to give, the
+/// flag is looked for twice a second.
 class AbortWatch {
 public:
     /// Without a directory (empty) only the caller's stop is passed on. Throws SystemError.

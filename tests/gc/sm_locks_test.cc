@@ -12,7 +12,10 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <mutex>
+#include <sched.h>
+#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -177,6 +180,48 @@ TEST_F(SmLocksTest, AbortThatStandsAlreadyIsHeard) {
     std::ofstream{flags() + "/abort"} << ::getpid() << "\n";
     const AbortWatch watch{flags(), {}};
     wait_for(watch.token());
+}
+
+TEST_F(SmLocksTest, AFileInTheWayOfFlagsKeepsNobodyBusy) {
+    std::filesystem::create_directories(std::filesystem::path{flags()}.parent_path());
+    std::ofstream{flags()} << "no directory";
+    { const AbortWatch watch{flags(), {}}; } // ends only when its thread does
+    const AbortWatch watch{flags(), {}};
+    EXPECT_FALSE(watch.token().stop_requested());
+    std::filesystem::remove(flags());
+    std::filesystem::create_directories(flags());
+    std::ofstream{flags() + "/abort"} << ::getpid() << "\n";
+    wait_for(watch.token());
+}
+
+/// In a process that gets no inotify instance: a user namespace has limits of its own.
+int exit_status_without_inotify(const std::function<int()>& body) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        if (::unshare(CLONE_NEWUSER) != 0) ::_exit(101);
+        std::ofstream{"/proc/sys/user/max_inotify_instances"} << "0" << std::flush;
+        if (::inotify_init1(IN_CLOEXEC) >= 0 || errno != EMFILE) ::_exit(102);
+        try {
+            ::_exit(body());
+        } catch (const std::exception&) {
+            ::_exit(103);
+        }
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST_F(SmLocksTest, AbortIsHeardWhereNoWatchIsToBeHad) {
+    std::filesystem::create_directories(flags());
+    EXPECT_EQ(exit_status_without_inotify([&] {
+                  const AbortWatch watch{flags(), {}};
+                  if (watch.token().stop_requested()) return 1;
+                  std::ofstream{flags() + "/abort"} << ::getpid() << "\n" << std::flush;
+                  wait_for(watch.token());
+                  return 0;
+              }),
+              0);
 }
 
 TEST_F(SmLocksTest, AbortOfADeadProcessIsRemoved) {
