@@ -29,8 +29,6 @@ using ErrorCode = boost::system::error_code;
 
 /// Beyond it, a peer does not read what it asked for.
 constexpr std::size_t most_unread = 1000;
-/// A connection without a request is closed after that.
-constexpr std::chrono::seconds patience{10};
 
 bool is_trusted(Socket& socket) {
     ucred peer{};
@@ -41,8 +39,9 @@ bool is_trusted(Socket& socket) {
 
 class Connection final : public Conversation, public std::enable_shared_from_this<Connection> {
 public:
-    Connection(Socket socket, const ControlServer::Handler& handle)
-        : socket_{std::move(socket)}, timer_{socket_.get_executor()}, handle_{handle}, input_{longest_request} {}
+    Connection(Socket socket, const ControlServer::Handler& handle, std::chrono::milliseconds patience)
+        : socket_{std::move(socket)}, timer_{socket_.get_executor()}, patience_{patience}, handle_{handle},
+          input_{longest_request} {}
 
     void start() {
         if (!is_trusted(socket_)) {
@@ -50,10 +49,7 @@ public:
             fail(Failure{ExitStatus::refused, "not-permitted", "only root may talk to the service", ""});
             return;
         }
-        timer_.expires_after(patience);
-        timer_.async_wait([self = shared_from_this()](const ErrorCode& error) {
-            if (!error) self->close();
-        });
+        close_later();
         asio::async_read_until(socket_, input_, '\n',
                                [self = shared_from_this()](const ErrorCode& error, std::size_t length) {
                                    self->timer_.cancel();
@@ -65,6 +61,10 @@ public:
         json::object message;
         message["progress"] = what;
         send(to_line(message));
+    }
+
+    void taken_up() override {
+        if (!finished_) progress({{"event", "taken-up"}});
     }
 
     void finish(const Reply& reply) override {
@@ -103,6 +103,7 @@ private:
         watch_for_end();
         try {
             handle_(parse_request(line), shared_from_this());
+            taken_up();
         } catch (const Error& trouble) {
             fail(failure_of(trouble, ""));
         } catch (const UsageError& trouble) {
@@ -140,13 +141,24 @@ private:
         if (output_.size() == 1) write();
     }
 
+    /// Unless the timer is cancelled or set anew before.
+    void close_later() {
+        timer_.expires_after(patience_);
+        timer_.async_wait([self = shared_from_this()](const ErrorCode& error) {
+            if (!error) self->close();
+        });
+    }
+
+    /// The kernel takes a line at once, unless the peer reads nothing for a long time.
     void write() {
+        close_later();
         asio::async_write(socket_, asio::buffer(output_.front()),
                           [self = shared_from_this()](const ErrorCode& error, std::size_t) {
                               if (error || !self->open_) {
                                   self->close();
                                   return;
                               }
+                              self->timer_.cancel();
                               self->output_.pop_front();
                               if (!self->output_.empty())
                                   self->write();
@@ -159,14 +171,12 @@ private:
     void hang_up() {
         ErrorCode ignored; // the peer may be gone already
         socket_.shutdown(Socket::shutdown_send, ignored);
-        timer_.expires_after(patience);
-        timer_.async_wait([self = shared_from_this()](const ErrorCode& error) {
-            if (!error) self->close();
-        });
+        close_later();
     }
 
     Socket socket_;
     asio::steady_timer timer_;
+    std::chrono::milliseconds patience_;
     const ControlServer::Handler& handle_;
     asio::streambuf input_;
     std::array<char, 256> rest_{};
@@ -181,12 +191,13 @@ private:
 struct ControlServer::Parts : std::enable_shared_from_this<ControlServer::Parts> {
     std::string path;
     Handler handle;
+    std::chrono::milliseconds patience;
     asio::local::stream_protocol::acceptor acceptor;
     asio::steady_timer pause;
     std::set<std::weak_ptr<Connection>, std::owner_less<>> connections;
 
-    Parts(asio::io_context& loop, std::string where, Handler handler)
-        : path{std::move(where)}, handle{std::move(handler)}, acceptor{loop}, pause{loop} {}
+    Parts(asio::io_context& loop, std::string where, Handler handler, std::chrono::milliseconds longest)
+        : path{std::move(where)}, handle{std::move(handler)}, patience{longest}, acceptor{loop}, pause{loop} {}
 
     void listen() {
         if (path.size() >= sizeof(sockaddr_un::sun_path))
@@ -213,7 +224,7 @@ struct ControlServer::Parts : std::enable_shared_from_this<ControlServer::Parts>
                 return;
             }
             std::erase_if(self->connections, [](const auto& connection) { return connection.expired(); });
-            const auto connection = std::make_shared<Connection>(std::move(socket), self->handle);
+            const auto connection = std::make_shared<Connection>(std::move(socket), self->handle, self->patience);
             self->connections.insert(connection);
             connection->start();
             self->accept();
@@ -221,8 +232,9 @@ struct ControlServer::Parts : std::enable_shared_from_this<ControlServer::Parts>
     }
 };
 
-ControlServer::ControlServer(asio::io_context& loop, const std::string& path, Handler handle)
-    : parts_{std::make_shared<Parts>(loop, path, std::move(handle))} {
+ControlServer::ControlServer(asio::io_context& loop, const std::string& path, Handler handle,
+                             std::chrono::milliseconds patience)
+    : parts_{std::make_shared<Parts>(loop, path, std::move(handle), patience)} {
     parts_->listen();
 }
 

@@ -96,15 +96,23 @@ Reply status_of_all(const Invocation& invocation) {
         if (entry.path().extension() == ".sock") sockets.push_back(entry.path());
     std::ranges::sort(sockets);
     for (const std::string& socket : sockets) {
-        auto service = ControlClient::connect(socket);
-        if (!service) continue;
-        Reply one = service->call(new_request("status"));
-        one.document.erase("schema");
-        services.push_back(std::move(one.document));
-        reply.text += one.text;
+        try {
+            auto service = ControlClient::connect(socket);
+            if (!service) continue;
+            Reply one = service->call(new_request("status"));
+            one.document.erase("schema");
+            services.push_back(std::move(one.document));
+            reply.text += one.text;
+        } catch (const CommandFailed& error) { // one that hangs hides no other
+            reply.failure = error.failure();
+            reply.failure->object = socket;
+            reply.status = reply.failure->status;
+            reply.text += printable(socket) + ": " + reply.failure->text + '\n';
+        }
     }
-    if (services.empty()) reply.text = "no service runs on this host\n";
+    if (services.empty() && !reply.failure) reply.text = "no service runs on this host\n";
     reply.document["services"] = std::move(services);
+    if (reply.failure) reply.document["error"] = error_json(*reply.failure)["error"];
     return reply;
 }
 
