@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <thread>
 
 namespace coppice::journal {
@@ -235,6 +236,13 @@ bool is_present(const std::string& path) {
     return true;
 }
 
+bool is_full(const std::string& path) {
+    struct statvfs space {};
+    const fs::path directory = fs::path{path}.parent_path();
+    if (::statvfs(directory.empty() ? "." : directory.c_str(), &space) != 0) return false;
+    return space.f_bavail == 0 || (space.f_files != 0 && space.f_favail == 0);
+}
+
 } // namespace
 
 FileStamp FileStamp::of(const std::string& path) {
@@ -253,6 +261,7 @@ bool has_moved(SQLite::Database& database) {
 }
 
 void rethrow(const SQLite::Exception& failure, const std::string& path) {
+    const SystemError full{"use journal", path, std::make_error_code(std::errc::no_space_on_device)};
     switch (failure.getErrorCode()) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
@@ -261,7 +270,12 @@ void rethrow(const SQLite::Exception& failure, const std::string& path) {
     case SQLITE_LOCKED:
         throw Busy{path, "another process writes to the journal"};
     case SQLITE_FULL:
-        throw SystemError{"use journal", path, std::make_error_code(std::errc::no_space_on_device)};
+        throw full;
+    case SQLITE_IOERR:
+    case SQLITE_CANTOPEN:
+        // SQLite says no more than this where its index or its log could not be made longer.
+        if (is_full(path)) throw full;
+        [[fallthrough]];
     default:
         throw Error{"use journal: " + path + ": " + failure.what()};
     }
