@@ -8,6 +8,7 @@
 #include "gc/base/exit_status.h"
 #include "gc/sm/sm_replay.h"
 
+#include <iterator>
 #include <set>
 
 namespace coppice {
@@ -49,6 +50,22 @@ void mark_damaged(TreeNode& node, const std::exception& error) {
 }
 
 } // namespace
+
+Outcome joined(Outcome earlier, Outcome later) {
+    std::set<Attempt> again;
+    for (const auto* const results : {&later.done, &later.failed})
+        for (const StepResult& result : *results)
+            again.insert(attempt_of(result.step));
+    std::erase_if(earlier.failed, [&](const StepResult& result) { return again.contains(attempt_of(result.step)); });
+    const auto put_first = [](std::vector<StepResult>& first, std::vector<StepResult>& rest) {
+        first.insert(first.end(), std::make_move_iterator(rest.begin()), std::make_move_iterator(rest.end()));
+        rest = std::move(first);
+    };
+    put_first(earlier.done, later.done);
+    put_first(earlier.failed, later.failed);
+    if (later.stopped && later.skipped.empty()) later.skipped = std::move(earlier.skipped); // it made no plan
+    return later;
+}
 
 SrTree Cycle::tree() {
     SrTree tree = trees_.current();

@@ -33,6 +33,10 @@ struct Outcome {
     bool stopped = false;
 };
 
+/// What two runs of one order have done together, where the first was interrupted: a step that failed and was tried
+/// again counts as it ended.
+Outcome joined(Outcome earlier, Outcome later);
+
 class Cycle {
 public:
     /// Everything outlives the cycle. `journal` may be null for a cycle that only looks.

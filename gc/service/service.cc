@@ -16,8 +16,11 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <fstream>
+#include <future>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <thread>
+#include <utility>
 
 namespace coppice {
 namespace {
@@ -32,6 +35,7 @@ constexpr milliseconds settling{1000};
 constexpr milliseconds longest_settling{10'000};
 /// A stop is honoured within a second. What has not come to rest by then is left as by a kill, which is safe.
 constexpr milliseconds longest_stop{900};
+constexpr milliseconds longest_withdrawal{90};
 /// After sm asked for the SR, before it is looked whether it is still needed.
 constexpr UnixSeconds giving_way = 5;
 constexpr UnixSeconds longest_wait = 300;
@@ -92,7 +96,6 @@ void Service::run() {
     open_journal();
     systemd::ready();
     log::notice("gc", "service for SR " + name_ + " started");
-    watch();
     want_cycle(milliseconds{0});
     tick();
     loop_.run();
@@ -133,9 +136,17 @@ void Service::withdraw_notes() const {
     const auto operation = board_.status().operation;
     if (!operation) return;
     const std::string& vdi = operation->step.vdi;
-    // A note that is a volume cannot be removed in no time: the next run does it.
-    if (!directory_.empty()) ::unlink((directory_ + "/coalesce_" + vdi).c_str());
-    ::unlink((SmDirectories::of_this_host().run_files + "/" + key_ + "/gc_running_" + vdi).c_str());
+    std::promise<void> done;
+    const auto withdrawn = done.get_future();
+    // A file server that is away keeps whoever asks it for ever: not us.
+    std::thread{[notes = std::vector{directory_ + "/coalesce_" + vdi,
+                                     SmDirectories::of_this_host().run_files + "/" + key_ + "/gc_running_" + vdi},
+                 told = std::move(done)]() mutable {
+        for (const std::string& note : notes) // one that is a volume is removed by the next run
+            ::unlink(note.c_str());
+        told.set_value();
+    }}.detach();
+    withdrawn.wait_for(longest_withdrawal);
 }
 
 void Service::reload() {
@@ -168,15 +179,24 @@ WorkOrder Service::everyday_order() const {
     return order;
 }
 
-void Service::watch() {
-    if (directory_.empty()) return; // volumes tell nobody of their changes: sm's kick and --idle wake us
-    if (watch_ && watch_->alive()) return;
+/// What the worker has to do so that changes of the SR are heard of: this thread never waits for a file server.
+std::function<void()> Service::watch() {
+    if (directory_.empty()) return {}; // volumes tell nobody of their changes: sm's kick and --idle wake us
     try {
-        watch_ = std::make_unique<SrWatch>(loop_, directory_, [this] { want_cycle(settling); });
+        if (!watch_ || !watch_->alive())
+            watch_ = std::make_unique<SrWatch>(loop_, directory_, [this] { want_cycle(settling); });
     } catch (const Error& error) {
-        watch_.reset(); // the SR is not there, or the host is out of watches: --idle still wakes us
+        watch_.reset(); // the host is out of watches: --idle still wakes us
         log::info("gc", error.what());
+        return {};
     }
+    return [parts = watch_->parts()] {
+        try {
+            SrWatch::arm(*parts);
+        } catch (const Error& error) { // the SR is not there
+            log::info("gc", error.what());
+        }
+    };
 }
 
 void Service::mind_readers() {
@@ -216,8 +236,6 @@ void Service::begin_cycle() {
     look_again_.reset();
     std::ranges::move(kicked_, std::back_inserter(kicked_before_));
     kicked_.clear();
-    watch();
-    mind_readers();
     board_.change([](ServiceStatus& status) {
         // A paused service looks as well, so that it can tell what waits; it works only when a step begins.
         if (status.state != ServiceState::paused) {
@@ -230,6 +248,8 @@ void Service::begin_cycle() {
     work.verb = "run";
     work.order = everyday_order();
     work.rate = config_.rate;
+    work.prepare = watch();
+    mind_readers();
     work.planned = [this](const Admission& admission) {
         asio::post(loop_, [this, again = admission.look_again, dangers = admission.dangers] {
             look_again_ = again;
@@ -247,8 +267,16 @@ void Service::begin_cycle() {
     tick();
 }
 
+/// Before anything new begins: what was asked for while it went on is true now.
+void Service::work_ended() {
+    for (Pending& pending : std::exchange(pending_, {}))
+        pending.peer->finish(pending.reply);
+}
+
 void Service::cycle_ended(WorkResult result) {
+    if (watch_) watch_->catch_up(); // as what happened during the cycle
     cycle_running_ = false;
+    work_ended();
     count(result.sr_lock);
     mind_readers();
     if (stopping_) {
@@ -256,6 +284,10 @@ void Service::cycle_ended(WorkResult result) {
         return;
     }
     if (result.interrupted) { // the rest of it comes with the next one
+        if (kicked_before_.empty())
+            earlier_ = {};
+        else if (result.outcome)
+            earlier_ = joined(std::move(earlier_), std::move(*result.outcome));
         std::ranges::move(kicked_before_, std::back_inserter(kicked_));
         kicked_before_.clear();
         want_cycle(milliseconds{0});
@@ -263,7 +295,9 @@ void Service::cycle_ended(WorkResult result) {
     }
     board_.change([&](ServiceStatus& status) { status.last_cycle = clock_().now; });
     take_up(result);
+    Outcome earlier = std::exchange(earlier_, {});
     if (kicked_before_.empty()) return;
+    if (result.outcome) result.outcome = joined(std::move(earlier), std::move(*result.outcome));
     const Reply reply = [&] {
         if (result.outcome) return report_of(*result.outcome, result.policy);
         Reply failed;
@@ -317,11 +351,16 @@ void Service::wait_for(std::string what) {
 
 /// Our own connection, as long as the service lives: beside one that may only read, no other connection of the process
 /// could write (journal/journal.h). What cannot be used is set aside by the next cycle, under the SR's lock.
-void Service::open_journal() {
-    if (journal_) return;
-    try {
+journal::Journal& Service::journal() {
+    if (!journal_)
         journal_ = journal::Journal::open(options_.state_dir + "/" + key_ + "/journal.db",
                                           journal::Journal::Create::yes, key_);
+    return *journal_;
+}
+
+void Service::open_journal() {
+    try {
+        journal();
     } catch (const Error& error) {
         notice(error.what());
     }

@@ -60,11 +60,12 @@ private:
     void take_up(const WorkResult& result);
     void count(const HoldTimes& times);
     void withdraw_notes() const;
+    void work_ended();
     void wait_for(std::string what);
     void rest();
     void sleep_until(UnixSeconds time);
     void tick();
-    void watch();
+    std::function<void()> watch();
     void mind_readers();
     void open_journal();
     void notice(const std::string& text);
@@ -75,11 +76,15 @@ private:
     void answer_status(const std::shared_ptr<Conversation>& peer);
     void answer_explain(const boost::json::object& request, std::shared_ptr<Conversation> peer);
     void answer_work(const boost::json::object& request, std::shared_ptr<Conversation> peer);
-    void carry_out(Work work, std::shared_ptr<Conversation> peer);
+    /// `earlier` is what the order has done before it was interrupted.
+    void carry_out(Work work, std::shared_ptr<Conversation> peer, Outcome earlier = {});
+    void order_ended(const Work& work, const std::shared_ptr<Conversation>& peer, Outcome earlier, WorkResult result);
     void answer_kick(const boost::json::object& request, std::shared_ptr<Conversation> peer);
     void answer_metrics(std::shared_ptr<Conversation> peer);
     void answer_yield(const std::shared_ptr<Conversation>& peer);
     void answer_pen(const boost::json::object& request, const std::shared_ptr<Conversation>& peer);
+    void answer_when_let_go(Reply reply, std::shared_ptr<Conversation> peer);
+    /// Throws what keeps it from being used.
     journal::Journal& journal();
     void look(std::function<Reply()> question, std::shared_ptr<Conversation> peer);
 
@@ -119,6 +124,15 @@ private:
     std::string told_status_;                                  ///< to systemd
     std::vector<std::shared_ptr<Conversation>> kicked_;        ///< wait for the next cycle to end
     std::vector<std::shared_ptr<Conversation>> kicked_before_; ///< wait for the running one
+    Outcome earlier_;                                          ///< of interrupted cycles that somebody waits for
+
+    /// An answer that is true as soon as the work under way has ended.
+    struct Pending {
+        std::shared_ptr<Conversation> peer;
+        Reply reply;
+        std::unique_ptr<boost::asio::steady_timer> deadline;
+    };
+    std::vector<Pending> pending_;
 };
 
 } // namespace coppice

@@ -16,6 +16,8 @@
 #include <boost/asio/post.hpp>
 #include <boost/json.hpp>
 
+#include <algorithm>
+
 namespace coppice {
 namespace {
 
@@ -23,6 +25,8 @@ namespace asio = boost::asio;
 namespace json = boost::json;
 
 constexpr std::chrono::milliseconds progress_interval{200};
+/// Work ends between two batches, which takes less than a second unless the storage is very slow.
+constexpr std::chrono::seconds longest_letting_go{10};
 
 Reply failed_reply(const Failure& failure) {
     Reply reply;
@@ -81,12 +85,6 @@ void Service::handle(const json::object& request, const std::shared_ptr<Conversa
         answer_pen(request, peer);
     else
         throw UsageError{"the service does not know the verb '" + verb + "'"};
-}
-
-journal::Journal& Service::journal() {
-    open_journal();
-    if (!journal_) throw Error{"use journal: it cannot be used now; the notices of 'coppice status' say why"};
-    return *journal_;
 }
 
 void Service::answer_status(const std::shared_ptr<Conversation>& peer) {
@@ -153,23 +151,10 @@ void Service::answer_work(const json::object& request, std::shared_ptr<Conversat
     carry_out(std::move(work), std::move(peer));
 }
 
-/// An order that something has interrupted is begun again under what holds now: a pause ends it, a hold elsewhere does
-/// not, and what was merged is not merged again.
-void Service::carry_out(Work work, std::shared_ptr<Conversation> peer) {
-    work.finished = [this, work, peer](WorkResult result) {
-        asio::post(loop_, [this, work, peer, ended = std::move(result)] {
-            --orders_;
-            count(ended.sr_lock);
-            mind_readers();
-            if (ended.interrupted && ended.outcome && ended.outcome->stopped && !stopping_ && !yielding_until_) {
-                carry_out(work, peer);
-                return;
-            }
-            peer->finish(ended.outcome ? report_of(*ended.outcome, ended.policy) : failed_reply(*ended.failure));
-            if (stopping_)
-                loop_.stop();
-            else if (!cycle_running_)
-                want_cycle(std::chrono::milliseconds{0});
+void Service::carry_out(Work work, std::shared_ptr<Conversation> peer, Outcome earlier) {
+    work.finished = [this, work, peer = std::move(peer), earlier = std::move(earlier)](WorkResult result) {
+        asio::post(loop_, [this, work, peer, earlier, ended = std::move(result)]() mutable {
+            order_ended(work, peer, std::move(earlier), std::move(ended));
         });
     };
     ++orders_;
@@ -178,6 +163,35 @@ void Service::carry_out(Work work, std::shared_ptr<Conversation> peer) {
     if (cycle_running_ && orders_ == 1) worker_->interrupt();
     worker_->submit(std::move(work));
     tick();
+}
+
+/// An order that something has interrupted is begun again under what holds now: a pause ends it, a hold elsewhere does
+/// not, and what was merged is not merged again.
+void Service::order_ended(const Work& work, const std::shared_ptr<Conversation>& peer, Outcome earlier,
+                          WorkResult result) {
+    --orders_;
+    count(result.sr_lock);
+    mind_readers();
+    work_ended();
+    const bool began = result.outcome.has_value();
+    Outcome outcome = began ? joined(std::move(earlier), std::move(*result.outcome)) : std::move(earlier);
+    if (began && result.interrupted && outcome.stopped && !stopping_ && !yielding_until_) {
+        Work rest = work;
+        rest.order.policy = result.policy; // VDIs that were named may be gone by now, because they were merged
+        rest.vdis.clear();
+        carry_out(std::move(rest), peer, std::move(outcome));
+        return;
+    }
+    if (began)
+        peer->finish(report_of(outcome, result.policy));
+    else if (outcome.done.empty() && outcome.failed.empty())
+        peer->finish(failed_reply(*result.failure));
+    else
+        peer->finish(report_of(outcome, result.policy, *result.failure));
+    if (stopping_)
+        loop_.stop();
+    else if (!cycle_running_)
+        want_cycle(std::chrono::milliseconds{0});
 }
 
 void Service::answer_kick(const json::object& request, std::shared_ptr<Conversation> peer) {
@@ -201,7 +215,7 @@ void Service::answer_metrics(std::shared_ptr<Conversation> peer) {
 
 void Service::answer_yield(const std::shared_ptr<Conversation>& peer) {
     yielding_until_ = clock_().now + yielding;
-    worker_->interrupt();
+    worker_->dismiss();
     Reply reply;
     reply.document = new_document();
     reply.document["yielding_until"] = to_rfc3339(*yielding_until_);
@@ -212,7 +226,9 @@ void Service::answer_pen(const json::object& request, const std::shared_ptr<Conv
     const std::string verb = text_argument(request, "verb").value_or("");
     const Reply reply = write_down(request, journal(), clock_().now);
     // The step under way may be one that is not wanted any more; if it still is, it goes on at its cursor.
-    if (verb == "pause" || verb == "hold") worker_->interrupt();
+    const bool keeps_out = verb == "pause" || verb == "hold";
+    const bool work_goes_on = worker_->working();
+    if (keeps_out) worker_->interrupt();
     const auto pause = current_pause(journal(), clock_().now);
     board_.change([&](ServiceStatus& status) {
         status.text = pause ? pause_text(*pause) : "";
@@ -222,7 +238,28 @@ void Service::answer_pen(const json::object& request, const std::shared_ptr<Conv
             status.state = ServiceState::idle;
     });
     want_cycle(std::chrono::milliseconds{0});
-    peer->finish(reply);
+    if (keeps_out && work_goes_on)
+        answer_when_let_go(reply, peer);
+    else
+        peer->finish(reply);
+}
+
+/// Whoever is told that an SR is paused or a chain held may count on it that nothing is written there any more.
+void Service::answer_when_let_go(Reply reply, std::shared_ptr<Conversation> peer) {
+    Pending pending{std::move(peer), std::move(reply), std::make_unique<asio::steady_timer>(loop_, longest_letting_go)};
+    pending.deadline->async_wait([this, waiting = pending.peer.get()](const boost::system::error_code& error) {
+        const auto late = std::ranges::find(pending_, waiting, [](const Pending& entry) { return entry.peer.get(); });
+        if (error || late == pending_.end()) return;
+        late->reply.failure = Failure{ExitStatus::busy, "retry-later",
+                                      "it is written down and nothing new begins, but the work under way has not come "
+                                      "to rest yet; 'coppice status' tells when it has",
+                                      name_};
+        late->reply.status = late->reply.failure->status;
+        late->reply.document["error"] = error_json(*late->reply.failure)["error"];
+        late->peer->finish(late->reply);
+        pending_.erase(late);
+    });
+    pending_.push_back(std::move(pending));
 }
 
 } // namespace coppice

@@ -45,6 +45,12 @@ void print_outcome(const Outcome& outcome, std::ostream& out) {
     if (outcome.done.empty() && outcome.failed.empty()) out << "nothing to do\n";
 }
 
+void add_failure(Reply& reply, const Failure& failure) {
+    reply.failure = failure;
+    reply.status = failure.status;
+    reply.document["error"] = error_json(failure)["error"];
+}
+
 } // namespace
 
 ExitStatus status_of_reason(const std::string& reason) {
@@ -62,11 +68,13 @@ Reply report_of(const Outcome& outcome, const Policy& policy) {
     std::ostringstream text;
     print_outcome(outcome, text);
     reply.text = text.str();
-    reply.failure = failure_of(outcome, policy);
-    if (reply.failure) {
-        reply.document["error"] = error_json(*reply.failure)["error"];
-        reply.status = reply.failure->status;
-    }
+    if (const auto failure = failure_of(outcome, policy)) add_failure(reply, *failure);
+    return reply;
+}
+
+Reply report_of(const Outcome& outcome, const Policy& policy, const Failure& failure) {
+    Reply reply = report_of(outcome, policy);
+    add_failure(reply, failure);
     return reply;
 }
 

@@ -66,6 +66,22 @@ void Worker::interrupt() {
     running_->request_stop();
 }
 
+void Worker::dismiss() {
+    std::deque<Work> unbegun;
+    {
+        const std::lock_guard held{mutex_};
+        unbegun.swap(queue_);
+    }
+    interrupt();
+    for (const Work& work : unbegun) {
+        WorkResult result;
+        result.policy = work.order.policy;
+        result.outcome.emplace().stopped = true;
+        result.interrupted = true;
+        if (work.finished) work.finished(std::move(result));
+    }
+}
+
 bool Worker::working() const {
     const std::lock_guard held{mutex_};
     return running_.has_value();
@@ -116,6 +132,7 @@ void Worker::run(const std::stop_token& end) {
 WorkResult Worker::perform(const Work& work, std::stop_source& stop) {
     WorkResult result;
     result.policy = work.order.policy;
+    if (work.prepare) work.prepare();
     try {
         const SrLocation sr = locate_sr(sr_);
         Session session{sr, options_, Session::Intent::change, work.verb};

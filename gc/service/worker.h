@@ -30,7 +30,7 @@ struct WorkResult {
     bool interrupted = false;       ///< by interrupt(), not by sm
 };
 
-/// One order. The callbacks come from the worker's thread.
+/// One order. The callbacks come from the worker's thread, or from the one that dismisses it.
 struct Work {
     std::string verb; ///< told to whoever comes second
     WorkOrder order;
@@ -38,6 +38,7 @@ struct Work {
     MergeOptions merge;
     std::optional<Bytes> rate;
     std::shared_ptr<Progress> progress; ///< beside the board; may be null
+    std::function<void()> prepare;      ///< called before anything of the SR is opened; may be empty
     std::function<void(const Admission&)> planned;
     std::function<void(WorkResult)> finished;
 };
@@ -51,7 +52,9 @@ public:
     void submit(Work work);
     /// What is running ends between two batches, with `interrupted` set; what is queued goes on.
     void interrupt();
-    /// The same, and nothing is begun any more. Does not wait.
+    /// The same, and what is queued ends as if it had been interrupted at its beginning.
+    void dismiss();
+    /// The same as interrupt(), and nothing is begun any more. Does not wait.
     void close();
     /// Whether an order is being carried out.
     bool working() const;

@@ -6,6 +6,7 @@
 #include "gc/service/status_board.h"
 #include "gc/service/status_report.h"
 #include "gc/service/work_message.h"
+#include "gc/service/worker.h"
 #include "tests/support/temporary_directory.h"
 
 #include <boost/json.hpp>
@@ -14,6 +15,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <future>
 
 namespace coppice {
 namespace {
@@ -145,6 +147,61 @@ TEST(Work, TellsItsProgressOverTheSocket) {
     EXPECT_EQ(heard.text, "began a 1/3 2/7 ended a 7 again no");
 }
 
+// ---- what becomes of an order ----
+
+StepResult result_of(const std::string& vdi, const std::string& error = {}) {
+    StepResult result;
+    result.step = some_step();
+    result.step.vdi = vdi;
+    result.error = error;
+    return result;
+}
+
+std::string told(const Outcome& outcome) {
+    std::string text = outcome.stopped ? "stopped:" : "ended:";
+    for (const StepResult& result : outcome.done)
+        text += " " + result.step.vdi;
+    for (const StepResult& result : outcome.failed)
+        text += " " + result.step.vdi + "(" + result.error + ")";
+    for (const Skipped& skipped : outcome.skipped)
+        text += " -" + skipped.vdi;
+    return text;
+}
+
+TEST(InterruptedOrder, IsReportedWithAllItsParts) {
+    const Outcome first{{result_of("a")}, {result_of("b", "no"), result_of("c", "no")}, {{"x", "held", ""}}, true};
+    EXPECT_EQ(told(joined(first, {{result_of("b")}, {result_of("d", "no")}, {{"y", "held", ""}}, false})),
+              "ended: a b c(no) d(no) -y");
+    EXPECT_EQ(told(joined(first, {{}, {result_of("c", "still")}, {}, true})), "stopped: a b(no) c(still) -x");
+    EXPECT_EQ(told(joined({}, first)), told(first));
+}
+
+TEST(Worker, EndsWhatIsQueuedWhenItIsDismissed) {
+    StatusBoard board;
+    const TemporaryDirectory directory;
+    Worker worker{directory / "no-sr", {}, board};
+    std::promise<void> begun;
+    std::promise<void> dismissed;
+    std::promise<WorkResult> second;
+    Work running;
+    running.prepare = [&] {
+        begun.set_value();
+        dismissed.get_future().wait();
+    };
+    Work queued;
+    queued.prepare = [] { ADD_FAILURE() << "it was begun"; };
+    queued.finished = [&](WorkResult result) { second.set_value(std::move(result)); };
+    worker.submit(std::move(running));
+    begun.get_future().wait();
+    worker.submit(std::move(queued));
+    worker.dismiss();
+    dismissed.set_value();
+    const WorkResult result = second.get_future().get();
+    EXPECT_TRUE(result.interrupted);
+    ASSERT_TRUE(result.outcome);
+    EXPECT_TRUE(result.outcome->stopped);
+}
+
 // ---- the status ----
 
 TEST(StatusBoard, CountsTheRateFromWhereThisRunBegan) {
@@ -197,6 +254,8 @@ TEST_F(Config, HasDefaults) {
     EXPECT_FALSE(config.rate);
     EXPECT_FALSE(config.window);
     EXPECT_EQ(config.danger.chain_depth, 24U);
+    EXPECT_EQ(config.jobs, 1U);
+    EXPECT_EQ(load({"--jobs", "64"}).jobs, 64U);
 }
 
 TEST_F(Config, TakesTheCommandLineThenTheSrThenAll) {
@@ -219,7 +278,9 @@ TEST_F(Config, SaysWhatIsWrong) {
                                         {"--window", "night"},
                                         {"--danger-depth", "1"},
                                         {"--danger-depth", "many"},
-                                        {"--danger-depth", "9x"}})
+                                        {"--danger-depth", "9x"},
+                                        {"--jobs", "0"},
+                                        {"--jobs", "65"}})
         EXPECT_THROW(load({option, value}), UsageError) << option << ' ' << value;
     write("the-sr.conf", "idel = 5\n");
     try {

@@ -285,6 +285,65 @@ class LargeMerge(ServiceTest):
         self.json("release", self.sr, str(hold["id"]))
         self.working()
 
+    def files(self):
+        """Name, inode, length and time of last change of all that is in the SR, and the directory's own time."""
+        with os.scandir(self.sr) as entries:
+            found = {entry.name: (entry.inode(), entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries}
+        return found, os.stat(self.sr).st_mtime_ns
+
+    def test_nothing_is_written_any_more_when_hold_and_pause_return(self):
+        service = self.service("--rate", "16M")
+        for attempt in range(4):
+            self.working()
+            request = {"version": 1, "verb": "pause"} if attempt % 2 else {"version": 1, "verb": "hold", "vdi": self.names[2]}
+            answer = service.call(json.dumps(request).encode() + b"\n")
+            then = self.files()
+            self.assertEqual(answer["status"], 0)
+            self.assertEqual([name for name in then[0] if not name.endswith(".qcow2")], [])
+            self.wait_status(lambda s: s["state"] in ("idle", "paused") and not s["operation"] and s["next_cycle"], "at rest")
+            self.assertEqual(self.files(), then)
+            verb = ("resume", self.sr) if attempt % 2 else ("release", self.sr, str(answer["document"]["hold"]["id"]))
+            self.json(*verb)
+        self.assertEqual(service.stop(), 0)
+        self.unchanged()
+
+    def test_an_interrupted_order_tells_all_it_has_done(self):
+        garbage = "99999999-0001-4000-8000-000000000000"
+        aside = "88888888-0001-4000-8000-000000000000"
+        self.service("--window", other_window())
+        self.wait_status(lambda s: s["state"] == "waiting", "outside the window")
+        for name in (garbage, aside):
+            qemu_img("create", "-q", "-f", "qcow2", self.path(name + ".qcow2"), "1M")
+        hide = os.path.join(os.path.dirname(__file__), "../../docs/demo/hide_qcow2.py")
+        subprocess.run(["/usr/bin/python3", hide, self.path(garbage + ".qcow2")], check=True)
+        for name in (garbage, aside):
+            os.rename(self.path(name + ".qcow2"), os.path.join(self.sr, name + ".qcow2"))
+        order = subprocess.Popen([BINARY, "coalesce", self.sr, "--rate", "32M", "--direction", "down", "--json", "--state-dir",
+                                  self.path("state"), "--run-dir", self.path("run")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.working()
+        self.json("hold", self.sr, aside)  # another chain: the order goes on
+        document = json.loads(order.communicate(timeout=LIMIT)[0])
+        self.assertEqual(order.returncode, 0)
+        self.assertEqual([(step["op"], step["vdi"]) for step in document["done"]], [("collect", garbage), ("coalesce", self.names[1])])
+        self.assertTrue(document["done"][1]["resumed"])
+        self.assertIn(aside, [entry["vdi"] for entry in document["skipped"]])
+
+    def test_gives_way_also_behind_an_order(self):
+        service = self.service("--rate", "4M")
+        self.working()
+        order = subprocess.Popen([BINARY, "coalesce", self.sr, "--rate", "4M", "--state-dir", self.path("state"), "--run-dir",
+                                  self.path("run")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        order.stderr.readline()  # its first step has begun, and the everyday cycle is queued behind it
+        answer = service.call(b'{"version":1,"verb":"yield"}\n')
+        self.assertEqual(answer["status"], 0)
+        self.assertEqual(order.wait(timeout=LIMIT), 6)
+        order.stderr.close()
+        status = self.wait_status(lambda s: s["state"] == "waiting", "gives way")
+        self.assertIn("give way", status["text"])
+        self.assertIsNone(status["operation"])
+        self.assertEqual(sorted(os.listdir(self.sr)), [name + ".qcow2" for name in self.names])  # nothing was merged meanwhile
+        self.unchanged()
+
     def test_pause_ends_what_is_running(self):
         self.service("--rate", "4M")
         self.working()
@@ -385,6 +444,13 @@ class Strangers(DemoService):
         for _ in range(50):
             self.running.call(b'{"version":1,"verb":"status"}\n')
         self.assertLessEqual(len(os.listdir(f"/proc/{self.running.process.pid}/fd")), before)
+
+    def test_one_that_hangs_is_said_to_be_unreachable(self):
+        self.running.process.send_signal(signal.SIGSTOP)
+        error = self.error("status", status=8)
+        self.assertEqual(error["code"], "service-unreachable")
+        self.running.process.send_signal(signal.SIGCONT)
+        self.wait_status(lambda s: s["state"] == "idle", "idle again")
 
     def test_the_socket_is_private(self):
         self.assertEqual(os.stat(self.running.socket_path()).st_mode & 0o777, 0o600)
