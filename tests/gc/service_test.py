@@ -412,7 +412,8 @@ class Strangers(DemoService):
     def setUp(self):
         super().setUp()
         self.running = self.service()
-        self.wait_status(lambda s: s["state"] == "idle", "idle")
+        # Its own changes make it look once more.
+        self.wait_status(lambda s: s["state"] == "idle" and s["next_cycle"], "at rest")
 
     def test_nonsense(self):
         for request, word in ((b"nonsense\n", "JSON"), (b"[]\n", "JSON"), (b'{"verb":"status"}\n', "version"),
