@@ -149,19 +149,30 @@ HeaderEdit way_back(const BlockDevice& device, const journal::PendingEdit& pendi
     return back;
 }
 
+/// Whoever has the image open, or a lock on it.
+std::optional<Opener> user_of(BlockDevice& device, Occupancy& occupancy) {
+    const FileIdentity identity = device.identity();
+    const auto openers = occupancy.openers({&identity, 1}).front();
+    return openers.empty() ? occupancy.lock_holder(device) : openers.front();
+}
+
 RecoveredEdit recover(Storage& storage, const journal::PendingEdit& pending, Occupancy& occupancy) {
     using Outcome = RecoveredEdit::Outcome;
+    const auto in_use = [&](const Opener& opener) {
+        return RecoveredEdit{pending.image, Outcome::in_use,
+                             "held by pid " + std::to_string(opener.pid) + " (" + opener.name + ")"};
+    };
     if (!storage.exists(pending.image)) return {pending.image, Outcome::foreign, "the image is gone"};
+    // Not for writing yet: the end of that would be seen as a change of the image, by ourselves as well.
+    if (const auto user = user_of(*storage.open(pending.image, Access::read_only), occupancy)) return in_use(*user);
     const auto device = storage.open(pending.image, Access::read_write);
     if (!device->identity().same_object(pending.identity))
         return {pending.image, Outcome::foreign, "another image has its name now"};
     const FileIdentity identity = device->identity();
-    const auto openers = occupancy.openers({&identity, 1}).front();
-    if (!openers.empty())
-        return {pending.image, Outcome::in_use,
-                "held by pid " + std::to_string(openers.front().pid) + " (" + openers.front().name + ")"};
     try {
         const auto claim = occupancy.claim(*device, Occupancy::Purpose::write);
+        if (const auto openers = occupancy.openers({&identity, 1}).front(); !openers.empty())
+            return in_use(openers.front());
         if (!only_torn(*device, pending))
             return {pending.image, Outcome::foreign, "somebody else has changed the header since"};
         // Where nothing was written yet the edit is not forced on the image: much may have happened since it was

@@ -11,6 +11,7 @@
 #include "format/base/error.h"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <set>
 
@@ -59,6 +60,21 @@ bool names_exchanged(const Step& step, const SrTree& tree) {
            tree.find(*step.into) == nullptr && tree.find(step.vdi) != nullptr;
 }
 
+/// Before any of the images is opened for writing: that would be seen as a change of it as soon as it is closed, also
+/// where nothing was written, and we would be woken by ourselves for ever.
+void require_nobody_has_them(MergeContext& context, const SrTree& tree, const Step& step) {
+    const bool down = step.direction == Direction::down;
+    require_closed(context, tree, {down ? step.vdi : *step.into});
+    std::vector<std::string> written{down ? step.vdi : *step.into};
+    if (down) std::ranges::copy(tree.children(step.vdi), std::back_inserter(written));
+    for (const std::string& uuid : written) {
+        const TreeNode* node = tree.find(uuid);
+        if (node == nullptr) continue;
+        const auto device = context.storage.open(node->file, Access::read_only);
+        if (const auto holder = context.occupancy.lock_holder(*device)) throw held_open(node->file, *holder);
+    }
+}
+
 void finish(MergeContext& context, const journal::Operation& operation, Recovery& recovery) {
     const Step step = step_from_json(operation.step);
     SrTree tree = context.trees.current();
@@ -74,6 +90,7 @@ void finish(MergeContext& context, const journal::Operation& operation, Recovery
         if (tree.find(*step.into) != nullptr) require_node(tree, *step.into);
         if (const auto why = changed_since(step, operation.sources, operation.cursor, tree))
             return abandon(context, operation, *why, recovery);
+        require_nobody_has_them(context, tree, step);
         if (!nothing_missing(step, tree, context))
             return abandon(context, operation, "the target lacks data that it had", recovery);
         complete(step, operation, context);
@@ -95,9 +112,16 @@ void give_up_without_images(MergeContext& context, const journal::Operation& ope
         if (tree.find(uuid) == nullptr) return abandon(context, operation, uuid + " is gone", recovery);
 }
 
-void recover_operation(MergeContext& context, const journal::Operation& operation, Recovery& recovery) {
+void recover_operation(MergeContext& context, const journal::Operation& operation, const Postponed& postponed,
+                       Recovery& recovery) {
     if (operation.state != journal::OperationState::relinking)
         return give_up_without_images(context, operation, recovery);
+    const Step recorded = step_from_json(operation.step);
+    if (const auto postponement = postponed(recorded)) {
+        for (const std::string& vdi : {operation.vdi, operation.into})
+            if (postponement->freezes) recovery.frozen[vdi] = postponement->text;
+        return;
+    }
     try {
         finish(context, operation, recovery);
     } catch (const Refused& error) {
@@ -112,13 +136,14 @@ void recover_operation(MergeContext& context, const journal::Operation& operatio
     } catch (const SystemError& error) {
         for (const std::string& vdi : {operation.vdi, operation.into})
             recovery.frozen[vdi] = error.what();
-        recovery.failed.push_back({step_from_json(operation.step), error});
+        recovery.failed.push_back({recorded, error});
     } catch (const Error& error) {
         // One tree's trouble is not another's.
         for (const std::string& vdi : {operation.vdi, operation.into})
             recovery.frozen[vdi] = error.what();
         recovery.notes.push_back("could not complete the merge of " + operation.vdi + " into " + operation.into + ": " +
                                  error.what());
+        recovery.refused.push_back({recorded, 0, {}, {}, false, error.what(), "retry-later"});
     }
 }
 
@@ -149,17 +174,20 @@ Recovery recover_header_edits(MergeContext& context) {
         return recovery;
     }
     for (const RecoveredEdit& edit : recover_edits(context.storage, context.journal, context.occupancy)) {
-        if (edit.outcome == RecoveredEdit::Outcome::in_use) recovery.frozen[stem(edit.image)] = edit.text;
-        recovery.notes.push_back(edit.image + ": " + edit.text);
+        if (edit.outcome == RecoveredEdit::Outcome::in_use)
+            recovery.frozen[stem(edit.image)] = edit.text; // for as long as it lasts: no event of its own each time
+        else
+            recovery.notes.push_back(edit.image + ": " + edit.text);
     }
     return recovery;
 }
 
-Recovery recover_operations(MergeContext& context, const std::map<std::string, std::string>& frozen) {
+Recovery recover_operations(MergeContext& context, const std::map<std::string, std::string>& frozen,
+                            const Postponed& postponed) {
     Recovery recovery;
     for (const journal::Operation& operation : context.journal.unfinished())
         if (!frozen.contains(operation.vdi) && !frozen.contains(operation.into))
-            recover_operation(context, operation, recovery);
+            recover_operation(context, operation, postponed, recovery);
     return recovery;
 }
 

@@ -1,6 +1,7 @@
 #include "gc/cycle/cycle.h"
 
 #include "coalesce/execute.h"
+#include "coalesce/held_chain.h"
 #include "coalesce/recover.h"
 #include "format/base/error.h"
 #include "format/base/log.h"
@@ -146,13 +147,29 @@ void Cycle::remember(const SrTree& tree) {
     journal_->record_tree(versions, tree.complete);
 }
 
-void Cycle::recover(MergeContext& context, Outcome& outcome) {
+/// Holds, pauses and retry delays count for what an earlier run has left open as for everything else.
+Postponed Cycle::postponed_by(Director& director) {
+    return [this, &director, policy = director.policy()](const Step& step) -> std::optional<Postponement> {
+        const std::string into = step.into.value_or("");
+        if (const auto retry = policy.retry_later.find({step.vdi, into}); retry != policy.retry_later.end())
+            return Postponement{retry->second};
+        const SrTree tree = trees_.current();
+        std::vector<std::string> images = step.emptied;
+        images.insert(images.end(), {step.vdi, into});
+        if (const auto hold = hold_on(tree, policy, images)) return Postponement{*hold, false};
+        if (const auto pause = director.pause_of(step, tree, storage_.space().free)) return Postponement{*pause, false};
+        return std::nullopt;
+    };
+}
+
+void Cycle::recover(Director& director, MergeContext& context, Outcome& outcome) {
     const LetGo let_go{storage_};
+    const Postponed postponed = postponed_by(director);
     Recovery edits = recover_header_edits(context);
     frozen_ = edits.frozen;
-    ReplayOutcome replay = execute_replay(plan_replay(storage_, trees_.current()), context);
+    ReplayOutcome replay = execute_replay(plan_replay(storage_, trees_.current()), context, postponed);
     frozen_.merge(replay.frozen);
-    Recovery operations = recover_operations(context, frozen_);
+    Recovery operations = recover_operations(context, frozen_, postponed);
     frozen_.merge(operations.frozen);
     std::vector<std::string> notes = std::move(edits.notes);
     notes.insert(notes.end(), replay.notes.begin(), replay.notes.end());
@@ -161,7 +178,10 @@ void Cycle::recover(MergeContext& context, Outcome& outcome) {
         log::notice("gc", note);
         journal_->record_event("notice", "", note);
     }
+    for (const StepResult& result : operations.refused)
+        director.ended(result);
     for (StepResult& result : operations.finished) {
+        director.ended(result);
         context.progress.ended(result);
         outcome.done.push_back(std::move(result));
     }
@@ -169,6 +189,7 @@ void Cycle::recover(MergeContext& context, Outcome& outcome) {
     for (const FailedRecovery& failed : replay.failed) {
         StepResult result;
         fail(failed.step, failed.error, result);
+        director.ended(result);
         outcome.failed.push_back(std::move(result));
     }
 }
@@ -227,7 +248,7 @@ Outcome Cycle::run(Director& director, const MergeOptions& merge, std::optional<
     MergeContext context{storage_, *journal_, occupancy_, trees_, progress, limit, gate_, stop, merge};
     Outcome outcome;
     try {
-        recover(context, outcome);
+        recover(director, context, outcome);
         for (;;) {
             const Policy policy = director.policy();
             const Observation seen = observe(policy);

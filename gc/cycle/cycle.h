@@ -5,6 +5,7 @@
 
 #include "coalesce/merge_context.h"
 #include "coalesce/plan.h"
+#include "coalesce/recover.h"
 #include "gc/cycle/director.h"
 
 #include <map>
@@ -68,7 +69,8 @@ public:
 
 private:
     void find_facts(Observation& seen, const std::string& uuid, bool exact);
-    void recover(MergeContext& context, Outcome& outcome);
+    void recover(Director& director, MergeContext& context, Outcome& outcome);
+    Postponed postponed_by(Director& director);
     void fail(const Step& step, const std::exception& error, StepResult& result);
     void record_collection(const StepResult& result, std::int64_t began);
     void act(const Plan& plan, Director& director, MergeContext& context, Outcome& outcome);

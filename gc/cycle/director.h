@@ -5,6 +5,9 @@
 #include "coalesce/plan.h"
 #include "coalesce/progress.h"
 
+#include <optional>
+#include <string>
+
 namespace coppice {
 
 struct Observation;
@@ -15,6 +18,9 @@ public:
     virtual Policy policy() = 0;
     /// The part of `plan` that may begin now; the rest is among `skipped` of what it returns.
     virtual Plan admit(const Plan& plan, const Observation& seen) = 0;
+    /// Why a pause keeps a merge that an earlier run has left open from being completed, for people; nullopt: none
+    /// does.
+    virtual std::optional<std::string> pause_of(const Step& step, const SrTree& tree, Bytes free) = 0;
     /// Told of every plan before it is carried out.
     virtual void planned(const Observation& seen, const Plan& admitted) = 0;
     /// Told of every step that has ended, well or not; not of one that was stopped.
@@ -27,6 +33,7 @@ public:
     explicit FixedDirector(Policy policy) : policy_{std::move(policy)} {}
     Policy policy() override { return policy_; }
     Plan admit(const Plan& plan, const Observation&) override { return plan; }
+    std::optional<std::string> pause_of(const Step&, const SrTree&, Bytes) override { return std::nullopt; }
     void planned(const Observation&, const Plan&) override {}
     void ended(const StepResult&) override {}
 

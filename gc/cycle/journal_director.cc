@@ -133,6 +133,18 @@ Plan JournalDirector::admit(const Plan& plan, const Observation& seen) {
     return std::move(admission.plan);
 }
 
+std::optional<std::string> JournalDirector::pause_of(const Step& step, const SrTree& tree, Bytes free) {
+    const WallTime time = clock_();
+    Schedule schedule;
+    schedule.danger = order_.danger;
+    if (journal_ != nullptr) schedule.pause = current_pause(*journal_, time.now);
+    if (!schedule.pause) return std::nullopt;
+    Plan one;
+    one.steps = {step};
+    if (!coppice::admit(one, tree, free, schedule, time).plan.steps.empty()) return std::nullopt; // until danger
+    return "paused " + pause_text(*schedule.pause);
+}
+
 void JournalDirector::planned(const Observation& seen, const Plan& admitted) {
     if (!records_ || journal_ == nullptr) return;
     const UnixSeconds now = clock_().now;

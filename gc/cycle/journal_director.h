@@ -47,6 +47,7 @@ public:
 
     Policy policy() override;
     Plan admit(const Plan& plan, const Observation& seen) override;
+    std::optional<std::string> pause_of(const Step& step, const SrTree& tree, Bytes free) override;
     void planned(const Observation& seen, const Plan& admitted) override;
     void ended(const StepResult& result) override;
 

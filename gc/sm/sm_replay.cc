@@ -32,6 +32,9 @@ void show_or_hide(MergeContext& context, const TreeNode& node, bool hidden) {
 
 /// Throws where one of the images is in use: better now than after half of the changes.
 void require_free(MergeContext& context, std::initializer_list<const TreeNode*> nodes) {
+    // Not for writing yet: the end of that would be seen as a change of the image, by ourselves as well.
+    for (const TreeNode* node : nodes)
+        if (node != nullptr) ClaimedImage{context, *node, Access::read_only};
     for (const TreeNode* node : nodes)
         if (node != nullptr) ClaimedImage{context, *node, Access::read_write};
 }
@@ -61,6 +64,7 @@ std::string finish_relink(const ReplayAction& action, MergeContext& context) {
     const SrTree tree = context.trees.current();
     const TreeNode& merged = require_node(tree, action.vdi);
     const TreeNode& parent = require_node(tree, action.other);
+    require_closed(context, tree, {merged.uuid});
     if (merged.parent != parent.uuid) throw Refused{"sm-operation", merged.uuid, "has got another parent"};
     {
         const OpenChain chain{context, tree, merged.uuid};
@@ -228,10 +232,16 @@ Step step_of(const ReplayAction& action) {
 
 } // namespace
 
-ReplayOutcome execute_replay(const ReplayPlan& plan, MergeContext& context) {
+ReplayOutcome execute_replay(const ReplayPlan& plan, MergeContext& context, const Postponed& postponed) {
     ReplayOutcome outcome;
     outcome.frozen = plan.frozen;
     for (const ReplayAction& action : plan.actions) {
+        const auto wait = action.kind == ReplayAction::Kind::finish_relink ? postponed(step_of(action)) : std::nullopt;
+        if (wait) { // its entry stays, and whoever finds it leaves the tree alone
+            for (const auto& [vdi, text] : pending_vdis({{action}, {}}))
+                outcome.frozen.emplace(vdi, text + "; not now: " + wait->text);
+            continue;
+        }
         try {
             outcome.notes.push_back(carry_out(action, context));
         } catch (const StopRequested&) {

@@ -56,7 +56,10 @@ struct ReplayOutcome {
 
 /// Every action is idempotent, and a crash between any two changes is found again by the next plan. An action that
 /// cannot be done now, because somebody has an image open or the images do not prove what it needs, changes nothing.
-ReplayOutcome execute_replay(const ReplayPlan& plan, MergeContext& context);
+///
+/// The completion of a relinking that is `postponed` waits. What restores the names and flags of a disk does not: until
+/// then the disk cannot be opened.
+ReplayOutcome execute_replay(const ReplayPlan& plan, MergeContext& context, const Postponed& postponed);
 
 /// The name in the tree of leaf `vdi` while it is set aside.
 std::string set_aside_name(const std::string& vdi);

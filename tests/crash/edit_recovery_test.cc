@@ -97,6 +97,31 @@ TEST(EditRecovery, DropsAnEditThatHadNotBegun) {
     EXPECT_EQ(seen.back(), states.front());
 }
 
+/// A reader has every image open.
+class Somebody final : public Occupancy {
+public:
+    std::unique_ptr<Claim> claim(BlockDevice&, Purpose) override { return std::make_unique<Claim>(); }
+    std::optional<Opener> lock_holder(const BlockDevice&) override { return {}; }
+    std::vector<std::vector<Opener>> openers(std::span<const FileIdentity> images) override {
+        return std::vector<std::vector<Opener>>(images.size(), {{4711, "tapdisk"}});
+    }
+};
+
+TEST(EditRecovery, OpensNothingForWritingThatSomebodyHasOpen) {
+    MemoryStorage storage;
+    storage.put(image, states[0]);
+    const JournalDirectory directory;
+    const auto journal =
+        journal::Journal::open((directory.path / "journal.db").string(), journal::Journal::Create::yes);
+    JournalEditLog{storage, *journal}.begin(image, edit);
+    Somebody somebody;
+    const auto recovered = recover_edits(storage, *journal, somebody);
+    ASSERT_EQ(recovered.size(), 1U);
+    EXPECT_EQ(recovered[0].outcome, RecoveredEdit::Outcome::in_use);
+    EXPECT_EQ(storage.opened_for_writing, std::set<std::string>{});
+    EXPECT_EQ(journal->pending_edits().size(), 1U);
+}
+
 const Uuid old_uuid = Uuid::random();
 const Uuid new_uuid = Uuid::random();
 

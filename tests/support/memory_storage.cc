@@ -48,8 +48,9 @@ bool MemoryStorage::exists(const std::string& name) const {
     return names_.contains(name);
 }
 
-std::unique_ptr<BlockDevice> MemoryStorage::open(const std::string& name, Access) {
+std::unique_ptr<BlockDevice> MemoryStorage::open(const std::string& name, Access access) {
     const std::lock_guard lock{mutex_};
+    if (access == Access::read_write) opened_for_writing.insert(name);
     if (const auto place = refused_.find(name); place != refused_.end()) fail("open", name, place->second);
     if (vanishing_.erase(name) != 0) names_.erase(name);
     return std::make_unique<MemoryDevice>(file(name), name, power_);

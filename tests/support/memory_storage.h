@@ -48,6 +48,7 @@ public:
     std::unique_ptr<MemoryStorage> copy(PowerSupply* power = nullptr) const;
 
     Bytes free_space = 1_TiB;
+    std::set<std::string> opened_for_writing; ///< what open() was asked for, since a test has cleared it
 
 private:
     using Names = std::map<std::string, std::shared_ptr<MemoryFile>>; ///< null for a symbolic link
