@@ -8,7 +8,7 @@ from cli_support import CliTest, snapshot
 
 VERBS = ("run", "tree", "plan", "coalesce", "collect", "status", "explain", "history", "pause", "resume", "hold", "release", "kick",
          "metrics", "check", "read")
-LATER = ("doctor", "space", "metadata", "journal", "report")
+LATER = ("doctor", "metadata", "journal", "report")
 
 
 class Usage(CliTest):
