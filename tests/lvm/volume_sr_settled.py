@@ -17,7 +17,9 @@ def reasons(result):
 def require_unharmed(before, after, what):
     """At any moment, also right after a kill: the disks, and what is none of our business."""
     sr_state.require_same_disks(before.fingerprints(), after, what)
-    require(after.others == before.others and after.broken == before.broken, f"{what}: LVs that hold no image have changed")
+    for name, content in before.others.items():
+        require(after.others.get(name) == content, f"{what}: {name}, which holds no image, has changed")
+    require(after.broken == before.broken, f"{what}: unreadable are {after.broken}, were {before.broken}")
     used = sum(lv.size // EXTENT for lv in after.lvs.values())
     require(after.free + used == after.extents, f"{what}: {after.free} free and {used} used extents of {after.extents}")
 
