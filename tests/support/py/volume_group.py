@@ -155,10 +155,10 @@ class VolumeGroup:
     def lvs(self):
         """{name: Lv}"""
         found = {}
-        for row in rows("lvs", "lv_name,lv_uuid,lv_size,lv_tags,lv_permissions,lv_active", self.name):
+        for row in rows("lvs", "lv_name,lv_uuid,lv_size,lv_tags,lv_attr,lv_active", self.name):
             tags = frozenset(row["lv_tags"].split(",")) - {""}
             found[row["lv_name"]] = Lv(row["lv_name"], row["lv_uuid"], int(row["lv_size"]), tags,
-                                       row["lv_permissions"].startswith("writ"), row["lv_active"] != "")
+                                       row["lv_attr"][1] == "w", row["lv_active"] != "")
         return found
 
     def figures(self):
