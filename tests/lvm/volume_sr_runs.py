@@ -53,7 +53,7 @@ def run_full(sr):
     require_settled(before, tight, result, f"with {room} free extents", ("no-space",))
     require_merged_volumes(before, tight, result, f"with {room} free extents")
     waiting = list(reasons(result).values()).count("no-space")
-    volume_group.run("lvremove", "-f", "-q", f"{group.name}/filler")
+    volume_group.run("lvremove", "-f", "-q", f"{group.name}/{volume_group.FILLER}")
     roomy = VolumeState(group)
     later = program.run()
     after = VolumeState(group, sound=True)

@@ -16,6 +16,7 @@ from thick_sizes import EXTENT
 BLKFLSBUF = 0x1261
 ID_PIECES = (6, 4, 4, 4, 4, 4, 6)
 ID_CHARACTERS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+FILLER = "filler"
 REFCOUNTS = "/var/run/sm/refcount"
 
 
@@ -79,7 +80,7 @@ class VolumeGroup:
     def define(self, volumes, rng, leave_free=None):
         """Gives the empty group these LVs; each in one piece, or in several where the dice say so.
 
-        `leave_free`: the number of extents that stay free; an LV `filler` takes all others.
+        `leave_free`: the number of extents that stay free; the LV FILLER takes all others.
         """
         free = self._place(volumes, rng)
         if leave_free is not None:
@@ -115,7 +116,7 @@ class VolumeGroup:
         return free
 
     def _filler(self, free, leave_free):
-        filler = Volume("filler", 0)
+        filler = Volume(FILLER, 0)
         for pv, stretches in enumerate(free):
             for first, end in stretches:
                 left = min(leave_free, end - first)

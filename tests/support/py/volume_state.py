@@ -10,10 +10,10 @@ import oracles
 import qemu_maker
 import sr_state
 import thick_sizes
+import volume_group
 from byte_source import BadImage, ByteSource, Layer
-from volume_group import mapper_name
-from vhd_reader import VhdLayer
 from qcow2_reader import Qcow2Layer
+from vhd_reader import VhdLayer
 
 IMAGE = re.compile(r"^(LV|VHD|QCOW2)-(OLD_)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$")
 JOURNALS = ("journaler", "jvhd")
@@ -93,7 +93,7 @@ class VolumeState:
         """UUID of the LV that the stored name means, in any of the forms that the storage manager and its tools write."""
         for name in layer.parent_names:
             name = os.path.basename(name)
-            group = mapper_name(self.group.name, "")
+            group = volume_group.mapper_name(self.group.name, "")
             match = IMAGE.match(name.removeprefix(group).replace("--", "-") if name.startswith(group) else name)
             if match:
                 return (match[2] or "") + match[3]
@@ -126,6 +126,8 @@ class VolumeState:
             self._prints[node.uuid] = f"unreadable: {error!r}"
 
     def _content(self, name):
+        if name == volume_group.FILLER:
+            return ""  # gigabytes of nothing
         with open(self.group.path(name), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
