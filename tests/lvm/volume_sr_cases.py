@@ -27,11 +27,11 @@ def agree(sr):
 
 
 CASES = {
-    "agree": (random_sr, agree, 2),
+    "agree": (random_sr, agree, 1),
     "look": (volume_sr_looks.make, volume_sr_looks.look, 1),
     "look-damaged": (volume_sr_looks.make_damaged, volume_sr_looks.look, 1),
-    "run": (volume_sr_runs.make, volume_sr_runs.run, 0),
-    "full": (volume_sr_runs.make, volume_sr_runs.run_full, 0),
-    "used": (volume_sr_runs.make, volume_sr_runs.run_used, 0),
+    "run": (volume_sr_runs.make, volume_sr_runs.run, 1),
+    "full": (volume_sr_runs.make_full, volume_sr_runs.run_full, 1),
+    "used": (volume_sr_runs.make, volume_sr_runs.run_used, 1),
     "kill": (volume_sr_kills.make, volume_sr_kills.run, 0),
 }

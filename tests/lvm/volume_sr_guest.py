@@ -22,8 +22,8 @@ def run_case(path):
     except Exception:  # every kind of failure is a finding to report with its seed
         trouble = traceback.format_exc()
     figures = {"images": len(sr.images), "seconds": round(time.monotonic() - started), **counts}
-    print(f"{kind} --seed {seed}: {'FAILED' if trouble else 'ok'};", ", ".join(f"{name} {figure}" for name, figure in figures.items()),
-          flush=True)
+    told = ", ".join(f"{name} {figure}" for name, figure in figures.items())
+    print(f"{kind} --seed {seed}: {'FAILED' if trouble else 'ok'}; {told}", flush=True)
     if trouble:
         print(trouble, flush=True)
     return trouble is None

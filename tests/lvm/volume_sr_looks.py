@@ -1,5 +1,6 @@
 """Verbs that look: what they say of an SR with strange neighbours, and that they touch nothing."""
 
+import os
 import uuid
 
 import volume_state
@@ -46,6 +47,16 @@ def require_tree(tree, state):
         require(nodes[vdi]["state"] != "ok", f"{vdi} cannot be read, and is said to be ok")
 
 
+def require_check(check, state):
+    found = {os.path.basename(image["path"]): image for image in check["images"]}
+    require(set(found) == {node.file for node in state.nodes.values()} | set(state.broken), f"check names {sorted(found)}")
+    for node in state.nodes.values():
+        verdict = found[node.file]["verdict"]
+        require(verdict == "ok" or verdict == "unsupported" and node.traits, f"check of {node.file}: {found[node.file]}")
+    for name in state.broken:
+        require(not found[name]["readable"], f"{name} cannot be read; check says {found[name]}")
+
+
 def look(sr):
     group = sr.install()
     before = volume_state.VolumeState(group)
@@ -53,6 +64,9 @@ def look(sr):
     program = Program(group)
     require_tree(program.ask("tree"), before)
     plan = program.ask("plan")
+    require_check(program.ask("check", ok=(3,) if before.broken else (0,)), before)
+    for node in before.visible()[:2]:
+        require(program.read(node.file) == before.fingerprint(node), f"read of {node.file} is not what a guest reads")
     dry = program.ask("run", "--once", "--dry-run")
     require(dry["steps"] == plan["steps"], f"a dry run says {dry['steps']}, the plan {plan['steps']}")
     if before.nodes:

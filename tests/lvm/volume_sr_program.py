@@ -1,10 +1,12 @@
 """The program under test at an SR on LVM, in the VM."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 
+import chain_reader
 import oracles
 from crash_case import KILL_VARIABLE
 
@@ -28,13 +30,28 @@ class Program:
     def options(self):
         return ["--state-dir", f"{PLACE}/state", "--run-dir", f"{PLACE}/run", "--xapi", "none"]
 
-    def ask(self, verb, *words, ok=(0,)):
-        """A verb that only looks: LVM activates nothing for it, and changes nothing."""
+    @contextlib.contextmanager
+    def touching_nothing(self, what):
+        """Meanwhile LVM activates nothing and changes nothing."""
         before = self._world()
-        answer = oracles.coppice_json(verb, self.sr, *words, *self.options(), ok=ok)
+        yield
         after = self._world()
-        require(after == before, f"{verb} has changed something: {before} before, {after} after")
-        return answer
+        require(after == before, f"{what} has changed something: {before} before, {after} after")
+
+    def ask(self, verb, *words, ok=(0,)):
+        """A verb that only looks."""
+        with self.touching_nothing(verb):
+            return oracles.coppice_json(verb, self.sr, *words, *self.options(), ok=ok)
+
+    def read(self, lv):
+        """The fingerprint of the disk of an LV, by way of `read --output`."""
+        output = f"{PLACE}/read.raw"
+        os.makedirs(PLACE, exist_ok=True)
+        with self.touching_nothing("read"):
+            oracles.coppice("read", self.group.path(lv), "--output", output, *self.options())
+        found = chain_reader.fingerprint(PLACE, "read.raw")
+        os.unlink(output)
+        return found
 
     def _world(self):
         # Each device that comes or goes is an event of the kernel.

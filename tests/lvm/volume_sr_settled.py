@@ -39,10 +39,15 @@ def require_settled(before, after, result, what, excuses=()):
     stray = set(after.lvs) - set(before.others) - set(before.broken) - {node.file for node in after.nodes.values()}
     require(not stray, f"{what}: stray LVs {sorted(stray)}")
     for node in after.nodes.values():
-        require_right_volume(node, before, what)
+        require_right_volume(node, before, min(before.free, after.free), what)
 
 
-def require_right_volume(node, before, what):
+def is_short(node, free):
+    """No room for a whole leaf and the journal entry of its making, when its turn came: then it is no smaller than it was."""
+    return thick_sizes.extents(node.inflated - node.lv.size) + 1 > free
+
+
+def require_right_volume(node, before, free, what):
     """The LV of an image is as it was, or as sm makes the one of an image like that."""
     was = next((other for other in before.nodes.values() if other.lv.id == node.lv.id), None)
     require(was is not None, f"{what}: {node.file} is another LV than any before")
@@ -56,6 +61,8 @@ def require_right_volume(node, before, what):
         right = max(was.lv.size, thick_sizes.full("raw", node.size))
     elif node.hidden:
         right = thick_sizes.round_up(EXTENT, node.end)
+    elif node.lv.size < node.inflated and is_short(node, free):
+        right = max(node.lv.size, before.nodes[node.uuid].lv.size)
     else:
         # Nothing is made smaller.
         right = max(was.lv.size, node.inflated)
@@ -74,7 +81,7 @@ def require_merged_volumes(before, after, result, what):
         if node.hidden:
             require(node.lv.size == thick_sizes.round_up(EXTENT, node.end), f"{what}: base {node}")
         else:
-            require(node.lv.size >= node.inflated, f"{what}: leaf {node}")
+            require(node.lv.size >= node.inflated or is_short(node, min(before.free, after.free)), f"{what}: leaf {node}")
 
 
 def require_last(program, what):
