@@ -93,6 +93,11 @@ public:
     /// A mark beside the object says that it is hidden, for formats without a place for it.
     virtual bool is_marked_hidden(const std::string&) const { return false; }
     virtual void mark_hidden(const std::string& name, bool hidden);
+    /// The object that the name of a parent, as an image records it, means, whether there is one or not. What leads
+    /// elsewhere is not told apart.
+    virtual std::string object_named(std::string_view stored) const {
+        return std::string{stored.substr(stored.rfind('/') + 1)}; // npos + 1 is the beginning
+    }
     /// What the image `child` records as the name of its parent, the object `parent`.
     virtual std::string parent_name(const std::string& parent, const std::string&) const { return parent; }
 };

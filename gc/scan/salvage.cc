@@ -29,14 +29,18 @@ bool stands_at(View bytes, std::size_t offset, std::string_view text) {
     return offset + text.size() <= bytes.size() && std::memcmp(bytes.data() + offset, text.data(), text.size()) == 0;
 }
 
-/// The UUID whose text begins at `offset`, with one character in every `stride` bytes, zeros in between.
+/// The UUID whose text begins at `offset`, with one character in every `stride` bytes, zeros in between. Names of
+/// devices have its hyphens doubled.
 std::optional<std::string> uuid_text_at(View bytes, std::size_t offset, std::size_t stride) {
     if (offset + (uuid_length - 1) * stride >= bytes.size()) return std::nullopt;
     if (bytes[offset + 8 * stride] != std::byte{'-'}) return std::nullopt; // nearly every offset ends here
+    const bool doubled = bytes[offset + 9 * stride] == std::byte{'-'};
     std::string text;
-    for (std::size_t index = 0; index < uuid_length; ++index) {
-        const std::size_t at = offset + index * stride;
-        if (stride == 2 && index + 1 < uuid_length && bytes[at + 1] != std::byte{0}) return std::nullopt;
+    for (std::size_t at = offset; text.size() < uuid_length; at += stride) {
+        const bool last = text.size() + 1 == uuid_length;
+        if (at >= bytes.size() || (stride == 2 && !last && at + 1 >= bytes.size())) return std::nullopt;
+        if (stride == 2 && !last && bytes[at + 1] != std::byte{0}) return std::nullopt;
+        if (doubled && bytes[at] == std::byte{'-'} && !text.empty() && text.back() == '-') continue;
         text += static_cast<char>(std::tolower(static_cast<unsigned char>(bytes[at])));
     }
     if (!is_uuid(text)) return std::nullopt;

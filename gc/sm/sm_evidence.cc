@@ -87,12 +87,11 @@ bool covered(const Image& top, const ChainView& by, std::stop_token stop) {
     return !gap;
 }
 
-bool names_parent(const Image& child, const std::string& uuid) {
+bool names_parent(const Storage& storage, const Image& child, const std::string& uuid) {
     const auto reference = child.parent();
     if (!reference) return false;
-    return std::ranges::any_of(reference->names, [&](const std::string& name) {
-        return node_of_file(std::string_view{name}.substr(name.rfind('/') + 1)) == uuid; // npos + 1 is the beginning
-    });
+    return std::ranges::any_of(
+        reference->names, [&](const std::string& name) { return node_of_file(storage.object_named(name)) == uuid; });
 }
 
 bool verified_by_us(MergeContext& context, const Image& source, const std::string& vdi, const std::string& into) {

@@ -33,7 +33,7 @@ std::optional<Bytes> first_difference(const Image& top, const ChainView& beneath
 bool covered(const Image& top, const ChainView& by, std::stop_token stop);
 
 /// Whether the header of `child` names an image file of VDI `uuid` as its parent.
-bool names_parent(const Image& child, const std::string& uuid);
+bool names_parent(const Storage& storage, const Image& child, const std::string& uuid);
 
 /// Whether our own journal has seen all data of `source`, as it stands, arrive in `into`.
 bool verified_by_us(MergeContext& context, const Image& source, const std::string& vdi, const std::string& into);

@@ -174,7 +174,7 @@ private:
 
     bool records_parent(const TreeNode& node, const std::string& uuid) const {
         try {
-            return names_parent(*open_image(storage_.open(node.file, Access::read_only), node.format), uuid);
+            return names_parent(storage_, *open_image(storage_.open(node.file, Access::read_only), node.format), uuid);
         } catch (const std::exception&) { // what cannot be read proves nothing
             return false;
         }

@@ -288,6 +288,10 @@ void VolumeStorage::mark_hidden(const std::string& name, bool hidden) {
     changed();
 }
 
+std::string VolumeStorage::object_named(std::string_view stored) const {
+    return file_of_parent_name(stored, name()).value_or(std::string{stored});
+}
+
 std::string VolumeStorage::parent_name(const std::string& parent, const std::string& child) const {
     return parent_name_of_file(parent, child, name());
 }

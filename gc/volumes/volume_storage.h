@@ -55,6 +55,7 @@ public:
     bool removes_open_objects() const override { return false; }
     bool is_marked_hidden(const std::string& name) const override;
     void mark_hidden(const std::string& name, bool hidden) override;
+    std::string object_named(std::string_view stored) const override;
     std::string parent_name(const std::string& parent, const std::string& child) const override;
 
 private:

@@ -1,3 +1,4 @@
+#include "gc/scan/salvage.h"
 #include "gc/scan/scan.h"
 
 #include "format/base/error.h"
@@ -432,6 +433,20 @@ TEST(Scan, ReadsManyImagesWithSeveralThreads) {
     const SrTree tree = sr.scan();
     EXPECT_EQ(tree.nodes.size(), 200U);
     EXPECT_TRUE(std::ranges::is_sorted(tree.nodes, {}, &TreeNode::uuid));
+}
+
+TEST(MentionedUuids, AreFoundWithHyphensDoubledToo) {
+    const std::string uuid = "6b2c3d4e-0000-4000-8000-00000000abcd";
+    const std::string device = "VG_XenStorage--x-VHD--6B2C3D4E--0000--4000--8000--00000000abcd";
+    std::string wide;
+    for (const char c : device)
+        wide += std::string{c} + '\0';
+    for (const std::string& text : {"x" + uuid, "./" + device, device + "y", wide, wide.substr(0, wide.size() - 1)})
+        EXPECT_EQ(mentioned_uuids(std::as_bytes(std::span{text}), {uuid}), std::set<std::string>{uuid}) << text;
+    for (const std::string& text :
+         {uuid.substr(0, 35), device.substr(0, device.size() - 1), wide.substr(0, wide.size() - 2),
+          std::string{"6b2c3d4e---0000-4000-8000-00000000abcd"}})
+        EXPECT_TRUE(mentioned_uuids(std::as_bytes(std::span{text}), {uuid}).empty()) << text;
 }
 
 } // namespace
