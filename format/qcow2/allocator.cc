@@ -221,17 +221,20 @@ void Allocator::settle() {
     for_caller_ = 0;
 }
 
-void Allocator::release(ClusterNumber cluster) {
+void Allocator::retire(ClusterNumber cluster) {
     const std::uint64_t count = refcounts_.get(cluster);
     if (count == 0)
         throw CorruptImage{device_.name(), cluster_size_ * cluster.count(), "a count for every cluster in use"};
     refcounts_.set(cluster, count - 1);
-    if (count == 1) add_free({cluster, 1});
 }
 
-void Allocator::release_all(ClusterNumber cluster) {
+void Allocator::retire_all(ClusterNumber cluster) {
     refcounts_.set(cluster, 0);
-    add_free({cluster, 1});
+}
+
+void Allocator::release(ClusterNumber cluster) {
+    retire(cluster);
+    if (refcounts_.get(cluster) == 0) add_free({cluster, 1});
 }
 
 ClusterNumber Allocator::end() {

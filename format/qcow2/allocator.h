@@ -40,10 +40,13 @@ public:
 
     /// One reference less. Throws CorruptImage where there was none.
     void release(ClusterNumber cluster);
-    /// No reference is left: for a cluster whose count was too high.
-    void release_all(ClusterNumber cluster);
+    /// The same, where somebody who has opened the image before may still read what stands there: as long as this lives
+    /// the cluster is not used for anything else.
+    void retire(ClusterNumber cluster);
+    /// The same, and no reference is left: for a cluster whose count was too high.
+    void retire_all(ClusterNumber cluster);
 
-    /// Behind the last cluster in use.
+    /// Behind the last cluster in use, or retired.
     ClusterNumber end();
     /// The device reaches at least to the end of everything handed out, so that no reference leads out of the file.
     void cover_end();

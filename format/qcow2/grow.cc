@@ -48,7 +48,7 @@ void move_l1(Writable& image, std::uint32_t entries) {
     put_l1_place(image, offset, entries);
     allocator.settle();
     for (ClusterNumber cluster = former.first; cluster < former.end(); cluster += ClusterNumber{1})
-        allocator.release(cluster);
+        allocator.retire(cluster);
 }
 
 void extend_l1(Writable& image, std::uint64_t entries) {

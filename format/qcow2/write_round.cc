@@ -92,7 +92,7 @@ void WriteRound::plan_table(std::uint64_t index, std::span<const GuestWrite> wri
     words_ += slice.words.size();
     if (former == 0_B || !slice.in_place) slice.place = image_.offset_of(image_.allocator.take());
     // Not marked as its only user although nobody else uses it (the counts have been verified): its count is too high.
-    if (former != 0_B && !slice.in_place) releases_.push_back({ByteRange::at(former, cluster_size), true});
+    if (former != 0_B && !slice.in_place) releases_.push_back({ByteRange::at(former, cluster_size), true, true});
 }
 
 void WriteRound::plan_cluster(Slice& slice, std::uint64_t number, std::span<const GuestWrite> writes) {
@@ -125,9 +125,9 @@ void WriteRound::plan_cluster(Slice& slice, std::uint64_t number, std::span<cons
     const std::uint32_t zero = (entry.zero_units & ~(plan.write | plan.unmapped)) | plan.zero;
     if (data == 0) host = 0_B;
     if (entry.compressed)
-        releases_.push_back({stream, false});
+        releases_.push_back({stream, false, true});
     else if (own_host && host != entry.host)
-        releases_.push_back({ByteRange::at(entry.host, cluster_size), !entry.copied});
+        releases_.push_back({ByteRange::at(entry.host, cluster_size), !entry.copied, host != 0_B});
 
     std::uint64_t new_word = host == 0_B ? 0 : host.count() | (copied ? disk::copied_flag : 0);
     if (!rules_.extended && zero != 0) new_word |= disk::zero_flag;
@@ -277,7 +277,9 @@ void WriteRound::carry_out(DataMover& mover) {
         for (ClusterNumber cluster = image_.cluster_at(release.host.begin); cluster <= last;
              cluster += ClusterNumber{1}) {
             if (release.all_references)
-                allocator.release_all(cluster);
+                allocator.retire_all(cluster);
+            else if (release.moved)
+                allocator.retire(cluster);
             else
                 allocator.release(cluster);
         }

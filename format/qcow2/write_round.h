@@ -54,6 +54,7 @@ private:
     struct Release {
         ByteRange host;
         bool all_references;
+        bool moved; ///< its content stands elsewhere now, and was read by more than what has been written over
     };
 
     void plan_cluster(Slice& slice, std::uint64_t cluster, std::span<const GuestWrite> writes);
