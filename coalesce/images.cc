@@ -8,13 +8,13 @@ Refused held_open(const std::string& image, const Opener& opener) {
     return {"attached", image, "held open by pid " + std::to_string(opener.pid) + " (" + opener.name + ")"};
 }
 
-void require_unused(MergeContext& context, const std::vector<std::unique_ptr<ClaimedImage>>& images) {
+void require_unused(MergeContext& context, const std::vector<const Image*>& images) {
     std::vector<FileIdentity> identities;
-    for (const auto& image : images)
-        identities.push_back(image->image().device().identity());
+    for (const Image* image : images)
+        identities.push_back(image->device().identity());
     const auto openers = context.occupancy.openers(identities);
     for (std::size_t i = 0; i < images.size(); ++i)
-        if (!openers[i].empty()) throw held_open(images[i]->image().name(), openers[i].front());
+        if (!openers[i].empty()) throw held_open(images[i]->name(), openers[i].front());
 }
 
 std::unique_ptr<Image> open_held(MergeContext& context, const TreeNode& node, Access access) {
@@ -29,18 +29,19 @@ void remove_image(MergeContext& context, std::unique_ptr<ClaimedImage>& image) {
     context.storage.sync();
 }
 
+OpenedImage::OpenedImage(MergeContext& context, const TreeNode& node, Access access)
+    : node_{node}, image_{open_held(context, node, access)} {}
+
 ClaimedImage::ClaimedImage(MergeContext& context, const TreeNode& node, Access access, Users users)
-    : node_{node}, image_{open_held(context, node, access)} {
-    claim_ = context.occupancy.claim(image_->device(), access == Access::read_write ? Occupancy::Purpose::write
+    : OpenedImage{context, node, access} {
+    claim_ = context.occupancy.claim(image().device(), access == Access::read_write ? Occupancy::Purpose::write
                                                                                     : Occupancy::Purpose::read);
     if (users == Users::asked_for_elsewhere) return;
     // After the claim: whoever comes later is kept out by it, whoever was there before is seen here.
-    const FileIdentity identity = image_->device().identity();
-    const auto openers = context.occupancy.openers({&identity, 1}).front();
-    if (!openers.empty()) throw held_open(image_->name(), openers.front());
+    require_unused(context, {&image()});
 }
 
-std::unique_ptr<Image> ClaimedImage::reopened(MergeContext& context) const {
+std::unique_ptr<Image> OpenedImage::reopened(MergeContext& context) const {
     return open_image(context.storage.open(node_.file, Access::read_only), node_.format);
 }
 

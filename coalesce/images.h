@@ -11,31 +11,41 @@
 
 namespace coppice {
 
-/// One open image of the SR, kept from other programs while this lives.
-class ClaimedImage {
+/// One open image of the SR.
+class OpenedImage {
+public:
+    /// Throws what opening throws.
+    OpenedImage(MergeContext& context, const TreeNode& node, Access access);
+
+    Image& image() { return *image_; }
+    const Image& image() const { return *image_; }
+    const TreeNode& node() const { return node_; }
+    /// The same file read anew, after its header or tables have been changed.
+    std::unique_ptr<Image> reopened(MergeContext& context) const;
+
+private:
+    TreeNode node_;
+    std::unique_ptr<Image> image_;
+};
+
+/// Kept from other programs while this lives. For a short time only, in which nobody of sm's can come: within a
+/// passage.
+class ClaimedImage : public OpenedImage {
 public:
     /// Looking for users goes through all processes of the host: who claims several images asks once for all of them.
     enum class Users { asked_for_here, asked_for_elsewhere };
     /// Throws Busy, or Refused("attached") naming the process that has it open, or what opening throws.
     ClaimedImage(MergeContext& context, const TreeNode& node, Access access, Users users = Users::asked_for_here);
 
-    Image& image() { return *image_; }
-    const Image& image() const { return *image_; }
-    const TreeNode& node() const { return node_; }
-    /// The same file read anew, after its header or tables have been changed. The claim stays.
-    std::unique_ptr<Image> reopened(MergeContext& context) const;
-
 private:
-    TreeNode node_;
-    std::unique_ptr<Image> image_;
-    std::unique_ptr<Claim> claim_; ///< declared after the image: it refers to its device
+    std::unique_ptr<Claim> claim_; ///< goes before the image: it refers to its device
 };
 
 /// Refused("attached"), for an image that `opener` has open.
 Refused held_open(const std::string& image, const Opener& opener);
 
 /// Throws Refused("attached") where another process has one of the images open.
-void require_unused(MergeContext& context, const std::vector<std::unique_ptr<ClaimedImage>>& images);
+void require_unused(MergeContext& context, const std::vector<const Image*>& images);
 
 /// An image that is going to be read for longer than a look, not claimed.
 std::unique_ptr<Image> open_held(MergeContext& context, const TreeNode& node, Access access);

@@ -55,7 +55,10 @@ std::vector<std::unique_ptr<ClaimedImage>> claim_all(MergeContext& context, cons
         images.push_back(std::make_unique<ClaimedImage>(context, require_node(tree, uuid), Access::read_write,
                                                         ClaimedImage::Users::asked_for_elsewhere));
     // After the claims: whoever comes later is kept out by them, whoever was there before is seen here.
-    require_unused(context, images);
+    std::vector<const Image*> views;
+    for (const auto& image : images)
+        views.push_back(&image->image());
+    require_unused(context, views);
     return images;
 }
 

@@ -16,7 +16,7 @@
 namespace coppice {
 namespace {
 
-std::vector<const Image*> views(const std::vector<std::unique_ptr<ClaimedImage>>& images) {
+std::vector<const Image*> views(const std::vector<std::unique_ptr<OpenedImage>>& images) {
     std::vector<const Image*> result;
     for (const auto& image : images)
         result.push_back(&image->image());
@@ -69,12 +69,13 @@ void MergeOperation::require_shape(const SrTree& tree) const {
 
 void MergeOperation::open(const SrTree& tree) {
     make_room_for(step_, tree, context_);
-    target_ = std::make_unique<ClaimedImage>(context_, require_node(tree, *step_.into), Access::read_write);
+    target_ = std::make_unique<OpenedImage>(context_, require_node(tree, *step_.into), Access::read_write);
     for (const std::string& uuid : step_.emptied)
-        sources_.push_back(std::make_unique<ClaimedImage>(context_, require_node(tree, uuid), Access::read_only));
-    // Children that will be relinked are looked at now: better to find them in use before the copying than after it.
-    for (const std::string& uuid : step_.relinked)
-        if (const TreeNode* child = tree.find(uuid)) ClaimedImage{context_, *child, Access::read_only};
+        sources_.push_back(std::make_unique<OpenedImage>(context_, require_node(tree, uuid), Access::read_only));
+    // Looked at again with nobody about (enter_unused); what is in use now need not be written down as begun.
+    std::vector<const Image*> used = views(sources_);
+    used.push_back(&target_->image());
+    require_unused(context_, used);
     beneath_ = open_ancestors(context_, tree, step_.direction == Direction::down ? *step_.into : step_.emptied.back());
 }
 
@@ -124,8 +125,33 @@ void MergeOperation::take_up_or_begin() {
 LockedSr MergeOperation::enter_unused() {
     LockedSr sr{context_, [&](const SrTree&) { return std::set<std::string>{*step_.into}; }};
     require_shape(sr.tree());
-    require_closed(context_, sr.tree(), {*step_.into});
+    std::set<std::string> touched{step_.emptied.begin(), step_.emptied.end()};
+    touched.insert(*step_.into);
+    require_closed(context_, sr.tree(), touched);
     return sr;
+}
+
+/// All disks concerned are closed and cannot be activated in this passage, so that nobody's opening fails on our locks:
+/// whoever comes behind it finds the note.
+void MergeOperation::claim(const LockedSr& sr) {
+    using Purpose = Occupancy::Purpose;
+    const bool readers_may_come = context_.gate.readers_ask_first() && !into_disk();
+    claims_.push_back(context_.occupancy.claim(target_->image().device(),
+                                               readers_may_come ? Purpose::pour_below : Purpose::pour_alone));
+    for (const auto& source : sources_)
+        claims_.push_back(context_.occupancy.claim(source->image().device(), Purpose::read));
+    // Children that will be relinked: better to find locks of another host before the copying than after it.
+    for (const std::string& uuid : step_.relinked)
+        if (const TreeNode* child = sr.tree().find(uuid); child != nullptr && !sr.time_is_up())
+            ClaimedImage{context_, *child, Access::read_only, ClaimedImage::Users::asked_for_elsewhere};
+}
+
+/// What completes the step opens anew, because headers are about to change.
+void MergeOperation::let_go() {
+    claims_.clear();
+    sources_.clear();
+    beneath_.clear();
+    target_.reset();
 }
 
 /// The target is somebody's disk: nobody may attach it (the guard), nor make a snapshot of it or hide it (this
@@ -151,8 +177,14 @@ void MergeOperation::merge() {
     // In this order, and back again: whoever finds the note empties the file and waits until it is gone.
     const auto announcement = context_.gate.announce(step_.vdi);
     SmNote note{context_.storage, step_.vdi};
+    // Whoever waits for the run file opens the chain as soon as it is gone: our locks have to go before it.
+    struct Release {
+        MergeOperation& of;
+        ~Release() { of.claims_.clear(); }
+    } const release{*this};
     {
         const LockedSr sr = enter_unused();
+        claim(sr);
         for (const journal::Fingerprint& opened : opened_)
             if (sr.tree().find(opened.vdi)->identity != opened.identity)
                 throw Refused{"attached", opened.vdi, "changed just before it was merged"};
@@ -180,15 +212,12 @@ void MergeOperation::merge() {
     }
 
     context_.journal.set_state(record_.id, journal::OperationState::relinking);
+    let_go();
     note.remove();
-    // Let go: completing the step opens what it needs anew, because the headers are about to change.
-    sources_.clear();
-    beneath_.clear();
-    target_.reset();
 }
 
 /// An image that changed while it was copied was in somebody's hands after all.
-void MergeOperation::require_unchanged(const ClaimedImage& source) const {
+void MergeOperation::require_unchanged(const OpenedImage& source) const {
     const auto found = std::ranges::find(record_.sources, source.node().uuid, &journal::Fingerprint::vdi);
     if (found->identity != source.reopened(context_)->device().identity())
         throw Refused{"attached", source.node().uuid, "changed while it was being merged"};

@@ -16,7 +16,7 @@ namespace coppice {
 
 class MergeOperation {
 public:
-    /// Opens and claims the images of `step`, and looks for an unfinished operation to take up. Throws Refused or Busy
+    /// Opens the images of `step`, and looks for an unfinished operation to take up. Throws Refused or Busy
     /// where the SR is no longer as the step assumes.
     MergeOperation(const Step& step, MergeContext& context);
     ~MergeOperation();
@@ -37,18 +37,23 @@ private:
     void open(const SrTree& tree);
     void take_up_or_begin();
     LockedSr enter_unused();
+    void claim(const LockedSr& sr);
+    void let_go();
     std::unique_ptr<Passage> take_turn();
     void end_turn();
     void pour(const GuestView& now, const GuestView& after, GiveWay& give_way);
-    void require_unchanged(const ClaimedImage& source) const;
+    void require_unchanged(const OpenedImage& source) const;
     std::vector<journal::Fingerprint> fingerprints() const;
     bool into_disk() const { return !target_->node().hidden; }
 
     const Step& step_;
     MergeContext& context_;
-    std::vector<std::unique_ptr<ClaimedImage>> sources_; ///< newest first
-    std::unique_ptr<ClaimedImage> target_;
+    std::vector<std::unique_ptr<OpenedImage>> sources_; ///< newest first
+    std::unique_ptr<OpenedImage> target_;
     std::vector<std::unique_ptr<Image>> beneath_; ///< below all of them, newest first
+    /// Of the target and the sources, while the merge is announced. Before the announcement somebody who has looked for
+    /// merges may still be about to open the chain, and behind its end somebody who has waited for it.
+    std::vector<std::unique_ptr<Claim>> claims_;
     journal::Operation record_;
     std::vector<journal::Fingerprint> opened_; ///< the images as this attempt has opened them
     /// The visible target as our last write has left it: its name, its file, and when that last changed.

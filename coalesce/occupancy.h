@@ -21,9 +21,19 @@ class Occupancy {
 public:
     virtual ~Occupancy() = default;
 
-    /// Takes the image locks that QEMU's programs honour: for writing, or only against writers. Throws Busy naming the
-    /// holder where somebody else has the image in use. The device must outlive the claim.
-    enum class Purpose { write, read };
+    /// What a claim keeps out, and what it tells others.
+    enum class Purpose {
+        /// Everybody, even who only asks for the size: the header may change.
+        write,
+        /// Everybody who reads or writes; who only looks at the header may do so, as sm does when it counts a chain.
+        pour_alone,
+        /// Writers only: newer images mask what changes, so that readers of those may come.
+        pour_below,
+        /// Writers only. The image is not changed, and others who read it are welcome.
+        read
+    };
+    /// Takes the image locks that QEMU's programs honour. Throws Busy naming the holder where somebody else has the
+    /// image in use: for all but Purpose::read also a reader. The device must outlive the claim.
     virtual std::unique_ptr<Claim> claim(BlockDevice& device, Purpose purpose) = 0;
 
     /// Whoever holds a lock that forbids changing the image; asked without taking any lock, so that nobody is

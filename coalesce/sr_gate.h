@@ -45,6 +45,10 @@ public:
         virtual bool stop_wanted() const = 0;
     };
     virtual std::unique_ptr<Announcement> announce(const std::string& vdi) = 0;
+
+    /// Whether whoever opens a disk looks for announced merges in its chain first. Where nobody does, readers can only
+    /// be kept out.
+    virtual bool readers_ask_first() const = 0;
 };
 
 /// For an SR that nobody else knows of.
@@ -53,6 +57,7 @@ public:
     std::unique_ptr<Passage> enter(const std::set<std::string>&, const std::stop_token&) override;
     std::unique_ptr<LeafGuard> guard(const std::string&) override;
     std::unique_ptr<Announcement> announce(const std::string&) override;
+    bool readers_ask_first() const override { return false; }
 };
 
 } // namespace coppice

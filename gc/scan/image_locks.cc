@@ -4,7 +4,6 @@
 #include "format/base/log.h"
 #include "gc/scan/occupancy.h"
 
-#include <array>
 #include <cerrno>
 #include <fcntl.h>
 #include <optional>
@@ -51,7 +50,7 @@ std::optional<int> conflicting(int fd, short type, off_t start, off_t length, co
 /// Whoever stands against `purpose`.
 std::optional<int> opponent(int fd, Occupancy::Purpose purpose, const std::string& name) {
     // A writer wants nobody at all, whatever kind of lock they hold.
-    if (purpose == Occupancy::Purpose::write) return conflicting(fd, F_WRLCK, 0, to_end, name);
+    if (purpose != Occupancy::Purpose::read) return conflicting(fd, F_WRLCK, 0, to_end, name);
     // A reader stands writers apart, and those who do not share reading.
     for (const off_t byte : {uses + write_permission, uses + resize, unshared + consistent_read})
         if (const auto holder = conflicting(fd, F_WRLCK, byte, 1, name)) return holder;
@@ -72,6 +71,24 @@ std::string describe(std::optional<int> pid, const BlockDevice& device, Occupanc
     return text.empty() ? "a program that cannot be seen from here" : text;
 }
 
+/// Byte 101 or 103 would make every program fail that does not force its way, even one that only asks what the image
+/// is (`qemu-img info`, of each image of a chain).
+std::vector<off_t> bytes_of(Occupancy::Purpose purpose) {
+    std::vector<off_t> bytes{uses + consistent_read, unshared + write_permission, unshared + resize};
+    switch (purpose) {
+    case Occupancy::Purpose::write:
+        bytes.insert(bytes.end(), {uses + write_permission, uses + resize, unshared + consistent_read});
+        break;
+    case Occupancy::Purpose::pour_alone:
+        bytes.push_back(unshared + consistent_read);
+        break;
+    case Occupancy::Purpose::pour_below:
+    case Occupancy::Purpose::read:
+        break;
+    }
+    return bytes;
+}
+
 class ImageClaim final : public Claim {
 public:
     explicit ImageClaim(int fd) : fd_{fd} {}
@@ -86,14 +103,7 @@ public:
 
     enum class Taken { yes, no, unknown_here };
     Taken take(Occupancy::Purpose purpose, const std::string& name) {
-        std::array<off_t, 6> bytes{uses + consistent_read, unshared + write_permission, unshared + resize, -1, -1, -1};
-        if (purpose == Occupancy::Purpose::write) {
-            bytes[3] = uses + write_permission;
-            bytes[4] = uses + resize;
-            bytes[5] = unshared + consistent_read;
-        }
-        for (const off_t byte : bytes) {
-            if (byte < 0) continue;
+        for (const off_t byte : bytes_of(purpose)) {
             struct flock lock = range_lock(F_RDLCK, byte, 1);
             if (::fcntl(fd_, F_OFD_SETLK, &lock) == 0) continue;
             if (errno == EAGAIN || errno == EACCES) return Taken::no;

@@ -40,6 +40,7 @@ public:
     std::unique_ptr<Passage> enter(const std::set<std::string>& leaves, const std::stop_token& stop) override;
     std::unique_ptr<LeafGuard> guard(const std::string& leaf) override;
     std::unique_ptr<Announcement> announce(const std::string& vdi) override;
+    bool readers_ask_first() const override { return true; }
 
     HoldTimes times() const;
 

@@ -240,6 +240,32 @@ TEST_F(OccupancyWithQemu, KeepsQemuOutWhileItHoldsAClaim) {
     EXPECT_EQ(run_program(write).status, 0) << "the claim was given back";
 }
 
+TEST_F(OccupancyWithQemu, LetsOthersLookAtWhatItPoursInto) {
+    const auto device = open_device(path_);
+    const Command write{"qemu-io", "-f", "qcow2", "-c", "write 0 512", path_};
+    const Command read{"qemu-io", "-r", "-f", "qcow2", "-c", "read 0 512", path_};
+    const Command look{"qemu-img", "info", "--backing-chain", path_}; // as sm does before a snapshot
+    {
+        const auto claim = host_.claim(*device, Purpose::pour_below);
+        EXPECT_EQ(run_program(look).status, 0);
+        EXPECT_EQ(run_program(read).status, 0);
+        EXPECT_NE(run_program(write).status, 0);
+    }
+    {
+        const auto claim = host_.claim(*device, Purpose::pour_alone);
+        EXPECT_EQ(run_program(look).status, 0);
+        EXPECT_NE(run_program(read).status, 0);
+        EXPECT_NE(run_program(write).status, 0);
+    }
+    {
+        const auto claim = host_.claim(*device, Purpose::write);
+        EXPECT_NE(run_program(look).status, 0);
+    }
+    const QemuIo reader{{"-r", path_}};
+    for (const Purpose purpose : {Purpose::pour_below, Purpose::pour_alone})
+        EXPECT_THROW(host_.claim(*device, purpose), Busy) << "who was there before is not passed over";
+}
+
 TEST_F(OccupancyWithQemu, WaitsForALockThatIsGivenBackInAMoment) {
     const auto other = open_device(path_);
     auto held = host_.claim(*other, Purpose::write);

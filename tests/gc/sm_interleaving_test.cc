@@ -72,6 +72,7 @@ public:
         between("announcing");
         return gate_.announce(vdi);
     }
+    bool readers_ask_first() const override { return gate_.readers_ask_first(); }
 
 private:
     void between(const char* place) {

@@ -67,8 +67,12 @@ class StoppedProgram:
             self.process.kill()
             self.process.communicate()
 
-    def go_on(self):
+    def start_again(self):
+        """Goes on, and is not waited for."""
         self.process.send_signal(signal.SIGCONT)
+
+    def go_on(self):
+        self.start_again()
         self.ended = self._collect()
         return self.ended
 
