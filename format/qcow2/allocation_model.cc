@@ -69,25 +69,6 @@ void AllocationModel::take_run(std::uint64_t clusters) {
         append(clusters);
 }
 
-void AllocationModel::release(ClusterRun run) {
-    const auto after = free_.lower_bound(run.first);
-    if (after != free_.begin()) {
-        const auto before = std::prev(after);
-        if (before->first + ClusterNumber{before->second} == run.first) {
-            run = {before->first, before->second + run.count};
-            forget_free(before->first);
-        }
-    }
-    if (const auto next = free_.find(run.end()); next != free_.end()) {
-        run.count += next->second;
-        forget_free(next->first);
-    }
-    if (run.end() == end_)
-        end_ = run.first;
-    else
-        note_free(run.first, run.count);
-}
-
 /// Blocks lie behind what they count, or count themselves: the smallest number of them that is enough, in whatever
 /// order Allocator asks for them.
 void AllocationModel::count_blocks() {

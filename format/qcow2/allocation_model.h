@@ -31,7 +31,6 @@ public:
 
     void take(std::uint64_t clusters);
     void take_run(std::uint64_t clusters);
-    void release(ClusterRun run);
     /// Takes what counting everything taken so far needs. Throws NoSpace beyond the largest refcount table.
     void count();
     ClusterNumber end() const { return highest_; }

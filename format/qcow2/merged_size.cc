@@ -64,7 +64,6 @@ void MergedSize::grow_l1(AllocationModel& model, Bytes size) const {
     if (entries <= l1_entries_ || (l1_entries_ > 0 && entries * 8 <= (cluster_ * l1_place_.count).count())) return;
     model.take_run(units_needed(Bytes{entries * 8}, cluster_));
     model.count();
-    if (l1_place_.count > 0) model.release(l1_place_);
 }
 
 Bytes MergedSize::end_after(const MergeInput& merge) const {

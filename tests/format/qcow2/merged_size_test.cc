@@ -88,6 +88,32 @@ TEST(MergedSize, IsExactForDataOverImagesOfQemu) {
     }
 }
 
+TEST(MergedSize, DoesNotCountOnThePlaceOfAnL1TableThatMoves) {
+    // With the smallest clusters the table of such a disk is a stretch that is worth going back for.
+    const test::TemporaryDirectory directory;
+    const std::string path = directory / "image";
+    test::must_run({"qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=512", path, "4G"});
+    auto file = std::make_shared<test::MemoryFile>();
+    file->bytes = test::read_whole(path);
+    file->flush();
+    const auto image = open(std::make_unique<test::MemoryDevice>(file, "image"));
+    const std::vector<std::byte> data(Bytes{1_MiB}.count(), std::byte{7});
+    MergeInput input;
+    input.virtual_size = 4_GiB + 1_MiB;
+    input.data = {{0_B, 1_MiB}};
+    const Bytes computed = image->target_space()->end_after(input);
+    const ChainView nothing{std::vector<const Image*>{}};
+    test::MemoryEditLog log;
+    BufferedMover mover{BufferedMover::Sharing::never};
+    const auto target = image->merge_target(log);
+    target->prepare();
+    target->grow(input.virtual_size, {nothing, nothing}, mover);
+    const GuestWrite write{{0_B, 1_MiB}, GuestWrite::Source::memory, nullptr, 0_B, data};
+    target->write({&write, 1}, {nothing, nothing}, mover);
+    target->finish(MergeTarget::Becomes::child);
+    EXPECT_GE(computed.count(), file->bytes.size());
+}
+
 TEST(MergedSize, OfForgottenStretchesIsABound) {
     std::mt19937_64 random{7};
     const TargetWorld world{{}, 4_MiB, 4_MiB, random};
@@ -110,16 +136,6 @@ TEST(AllocationModel, FillsLongHolesFirst) {
     EXPECT_EQ(model.end(), ClusterNumber{1002});
     model.take_run(3);
     EXPECT_EQ(model.end(), ClusterNumber{1002});
-}
-
-TEST(AllocationModel, UsesWhatIsGivenBack) {
-    const HostMap host{64_KiB, 4, ClusterNumber{1000}, {{ClusterNumber{10}, 10}}, {true}};
-    AllocationModel model{host};
-    model.release({ClusterNumber{20}, 6}); // makes a hole of ten long enough
-    model.take(16);
-    EXPECT_EQ(model.end(), ClusterNumber{1000});
-    model.take(1);
-    EXPECT_EQ(model.end(), ClusterNumber{1001});
 }
 
 TEST(AllocationModel, CountsTheBlocksThatCountTheBlocks) {
