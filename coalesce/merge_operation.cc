@@ -76,6 +76,8 @@ void MergeOperation::open(const SrTree& tree) {
     std::vector<const Image*> used = views(sources_);
     used.push_back(&target_->image());
     require_unused(context_, used);
+    // No price counts clusters that are written anew although they have a place: where a flag says that it is shared.
+    length_ = target_->image().length_to_hold(step_.space_needed + step_.copy_bytes);
     beneath_ = open_ancestors(context_, tree, step_.direction == Direction::down ? *step_.into : step_.emptied.back());
 }
 
@@ -131,13 +133,28 @@ LockedSr MergeOperation::enter_unused() {
     return sr;
 }
 
+/// Makes the target ready for readers who come while it grows, of the disks above it. False where they have to be kept
+/// out.
+bool MergeOperation::let_readers_come() {
+    if (!context_.gate.readers_ask_first() || into_disk()) return false;
+    if (!length_) return true;
+    BlockDevice& device = target_->image().device();
+    try {
+        if (device.size() < *length_) device.set_size(*length_);
+    } catch (const SystemError& error) {
+        if (error.cause() != std::errc::file_too_large) throw;
+        return false;
+    }
+    device.hold_length();
+    return true;
+}
+
 /// All disks concerned are closed and cannot be activated in this passage, so that nobody's opening fails on our locks:
 /// whoever comes behind it finds the note.
 void MergeOperation::claim(const LockedSr& sr) {
     using Purpose = Occupancy::Purpose;
-    const bool readers_may_come = context_.gate.readers_ask_first() && !into_disk();
     claims_.push_back(context_.occupancy.claim(target_->image().device(),
-                                               readers_may_come ? Purpose::pour_below : Purpose::pour_alone));
+                                               let_readers_come() ? Purpose::pour_below : Purpose::pour_alone));
     for (const auto& source : sources_)
         claims_.push_back(context_.occupancy.claim(source->image().device(), Purpose::read));
     // Children that will be relinked: better to find locks of another host before the copying than after it.
@@ -184,10 +201,10 @@ void MergeOperation::merge() {
     } const release{*this};
     {
         const LockedSr sr = enter_unused();
-        claim(sr);
         for (const journal::Fingerprint& opened : opened_)
             if (sr.tree().find(opened.vdi)->identity != opened.identity)
                 throw Refused{"attached", opened.vdi, "changed just before it was merged"};
+        claim(sr);
         end_turn();
     }
     GiveWay give_way{context_.stop, *announcement, guard.get()};

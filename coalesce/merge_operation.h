@@ -38,6 +38,7 @@ private:
     void take_up_or_begin();
     LockedSr enter_unused();
     void claim(const LockedSr& sr);
+    bool let_readers_come();
     void let_go();
     std::unique_ptr<Passage> take_turn();
     void end_turn();
@@ -50,6 +51,7 @@ private:
     MergeContext& context_;
     std::vector<std::unique_ptr<OpenedImage>> sources_; ///< newest first
     std::unique_ptr<OpenedImage> target_;
+    std::optional<Bytes> length_; ///< that the target's file must have before readers may come; nullopt: any
     std::vector<std::unique_ptr<Image>> beneath_; ///< below all of them, newest first
     /// Of the target and the sources, while the merge is announced. Before the announcement somebody who has looked for
     /// merges may still be about to open the chain, and behind its end somebody who has waited for it.

@@ -93,6 +93,11 @@ public:
     /// they point at impossible places.
     virtual std::unique_ptr<const TargetSpace> target_space() const;
 
+    /// How long its file has to be before it is held (BlockDevice::hold_length) and receives what makes it grow by
+    /// `more`, so that who opens it in the middle can read all of it; nullopt where the format's readers do not mind.
+    /// Not less than it is.
+    virtual std::optional<Bytes> length_to_hold(Bytes /*more*/) const { return std::nullopt; }
+
     /// The change that makes `parent` the parent, or with nullopt makes the image a root. Throws Unsupported where the
     /// format cannot express it (a name that does not fit, a parent of a format it cannot have).
     virtual HeaderEdit relinked(const std::optional<NewParent>& parent) const = 0;

@@ -77,12 +77,20 @@ public:
     /// The kernel's handle, for locks and cloning; -1 where there is none.
     virtual int descriptor() const { return -1; }
 
+    /// From now on others may have it open who looked at its length once, and read zeros behind that: data that they
+    /// may come to read must not be put there.
+    void hold_length() { held_length_ = size(); }
+    std::optional<Bytes> held_length() const { return held_length_; }
+
     // Conveniences on top of the virtual calls.
     void read_at(Bytes offset, std::span<std::byte> buffer) const;
     std::vector<std::byte> read_at(Bytes offset, Bytes length) const;
     /// What lies behind size() reads as zeros.
     void read_padded(Bytes offset, std::span<std::byte> buffer) const;
     void write_at(Bytes offset, std::span<const std::byte> buffer);
+
+private:
+    std::optional<Bytes> held_length_;
 };
 
 } // namespace coppice

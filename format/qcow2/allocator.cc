@@ -78,8 +78,8 @@ std::optional<ClusterRun> Allocator::cut_free(ClusterNumber first, std::uint64_t
 }
 
 std::optional<ClusterRun> Allocator::append(std::uint64_t count) {
-    const std::uint64_t most = std::min(offset_limit / cluster_size_.count(),
-                                        device_.fixed_size() ? device_.size() / cluster_size_ : ~std::uint64_t{0});
+    std::uint64_t most = offset_limit / cluster_size_.count();
+    if (const auto room = this->room()) most = std::min(most, *room / cluster_size_);
     if (end_.count() >= most || count > most - end_.count()) return std::nullopt;
     // The last table that can be had may be reached in the middle of a block.
     const std::uint64_t block = refcounts_.block_of(ClusterNumber{end_.count() + count - 1});
@@ -115,10 +115,14 @@ ClusterRun Allocator::take_run(std::uint64_t count) {
     return *run;
 }
 
+std::optional<Bytes> Allocator::room() const {
+    return device_.fixed_size() ? device_.size() : device_.held_length();
+}
+
 void Allocator::no_space(std::uint64_t clusters) const {
     const Bytes end = cluster_size_ * end_.count();
-    throw NoSpace{device_.name(), cluster_size_ * clusters,
-                  device_.fixed_size() && device_.size() > end ? device_.size() - end : 0_B};
+    const Bytes room = this->room().value_or(0_B);
+    throw NoSpace{device_.name(), cluster_size_ * clusters, room > end ? room - end : 0_B};
 }
 
 void Allocator::remember_taken(ClusterRun run) {

@@ -21,7 +21,7 @@ public:
     /// and on disk. Reads all counts.
     Allocator(BlockDevice& device, Header& header, Refcounts& refcounts);
 
-    /// Throws NoSpace where the device, the refcount table or the format's offsets end.
+    /// Throws NoSpace where the device, its held length, the refcount table or the format's offsets end.
     ClusterNumber take();
     ClusterRun take_run(std::uint64_t count);
 
@@ -64,6 +64,7 @@ private:
     void note_free(ClusterNumber first, std::uint64_t count);
     void forget_free(ClusterNumber first);
     void scan_free();
+    std::optional<Bytes> room() const; ///< where it has to end
     [[noreturn]] void no_space(std::uint64_t clusters) const;
 
     BlockDevice& device_;

@@ -81,6 +81,7 @@ public:
         return device().fixed_size() ? image_end(device(), header()) : device().size();
     }
     TargetShape target_shape() const override;
+    std::optional<Bytes> length_to_hold(Bytes more) const override;
     std::unique_ptr<const TargetSpace> target_space() const override { return merged_size(layer_); }
 
     HeaderEdit relinked(const std::optional<NewParent>& parent) const override {
@@ -206,6 +207,16 @@ TargetShape Qcow2Image::target_shape() const {
     shape.marks_zeros = header().version >= 3;
     shape.largest_virtual_size = header().l2_covers() * most_l1_entries;
     return shape;
+}
+
+/// Twice of what it needs by all calculation, and counts built anew. What is not needed stays a hole; where even that
+/// is too little, Allocator tells so.
+std::optional<Bytes> Qcow2Image::length_to_hold(Bytes more) const {
+    if (device().fixed_size()) return std::nullopt;
+    const Bytes clusters = round_up(image_end(device(), header()) + more * 2, header().cluster_size());
+    const Bytes counts = target_shape().unit_overhead * (clusters / header().cluster_size()) * 2;
+    return std::max(device().size(),
+                    round_up(clusters + counts, header().cluster_size()) + header().cluster_size() * 8);
 }
 
 Bytes Qcow2Image::allocated_size() const {

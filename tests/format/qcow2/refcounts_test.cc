@@ -125,6 +125,19 @@ TEST(Qcow2Allocator, ReusesWhatIsFreeWhenADeviceIsFull) {
     EXPECT_THROW(allocator.release(mine[2]), CorruptImage);
 }
 
+TEST(Qcow2Allocator, PutsNothingBehindALengthThatIsHeld) {
+    TinyImage image{4};
+    const auto device = image.device();
+    device->set_size(Bytes{10 * cluster});
+    device->hold_length();
+    device->set_size(Bytes{20 * cluster}); // what no reader looks at may be there
+    Refcounts counts{*device, image.header};
+    Allocator allocator{*device, image.header, counts};
+    for (unsigned taken = 0; taken < 7; ++taken)
+        allocator.take();
+    EXPECT_THROW(allocator.take(), NoSpace);
+}
+
 TEST(Qcow2Allocator, GivesTheTailBack) {
     TinyImage image{4};
     const auto device = image.device();
