@@ -172,10 +172,11 @@ void MergeOperation::let_go() {
 }
 
 /// The target is somebody's disk: nobody may attach it (the guard), nor make a snapshot of it or hide it (this
-/// passage).
+/// passage). Whoever has opened it without asking anybody is seen.
 std::unique_ptr<Passage> MergeOperation::take_turn() {
     if (!into_disk()) return nullptr;
     auto passage = context_.gate.enter({}, context_.stop);
+    require_unused(context_, {&target_->image()});
     const auto device = context_.storage.open(target_->node().file, Access::read_only);
     if (left_ != std::pair{device->identity(), device->changed_ns()})
         throw Refused{"sm-operation", *step_.into, "was changed by somebody else while it was merged into"};
