@@ -1,13 +1,12 @@
 #include "gc/scan/header_cache.h"
 
-#include "format/base/directory_storage.h"
 #include "gc/scan/scan.h"
+#include "tests/gc/counting_storage.h"
 #include "tests/support/sr_builder.h"
 #include "tests/support/temporary_directory.h"
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -67,31 +66,6 @@ TEST(HeaderCache, KeepsNothingOfWhatCouldNotBeRead) {
     EXPECT_FALSE(cache.find("a", state));
 }
 
-/// A directory that counts how often an image is opened.
-class CountingStorage final : public Storage {
-public:
-    explicit CountingStorage(const std::string& path) : storage_{path} {}
-    const std::string& name() const override { return storage_.name(); }
-    std::vector<StorageEntry> list() const override { return storage_.list(); }
-    bool exists(const std::string& name) const override { return storage_.exists(name); }
-    std::optional<FileState> state(const std::string& name) const override { return storage_.state(name); }
-    std::unique_ptr<BlockDevice> open(const std::string& name, Access access) override {
-        ++opened_;
-        return storage_.open(name, access);
-    }
-    std::unique_ptr<BlockDevice> create(const std::string& name) override { return storage_.create(name); }
-    void rename(const std::string& from, const std::string& to) override { storage_.rename(from, to); }
-    void remove(const std::string& name) override { storage_.remove(name); }
-    void sync() override { storage_.sync(); }
-    StorageSpace space() const override { return storage_.space(); }
-
-    std::size_t opened() const { return opened_; }
-
-private:
-    DirectoryStorage storage_;
-    std::atomic<std::size_t> opened_{0};
-};
-
 /// 2,000 images: a look reads the headers of those that changed, and no other.
 TEST(HeaderCache, ALookAtALargeSrReadsWhatHasChanged) {
     MemoryStorage made;
@@ -117,12 +91,12 @@ TEST(HeaderCache, ALookAtALargeSrReadsWhatHasChanged) {
     ScanOptions options;
     options.headers = &cache;
     scan_sr(storage, options);
-    EXPECT_EQ(storage.opened(), 2000U);
+    EXPECT_EQ(storage.opened().size(), 2000U);
     std::filesystem::resize_file(directory / file(7), 0);
     const SrTree tree = scan_sr(storage, options);
     EXPECT_EQ(tree.nodes.size(), 2000U);
     EXPECT_EQ(tree.find(*node_of_file(file(7)))->state, NodeState::damaged);
-    EXPECT_LE(storage.opened(), 2000U + 2) << "read, and searched for what is left of it";
+    EXPECT_LE(storage.opened().size(), 2000U + 2) << "read, and searched for what is left of it";
 }
 
 } // namespace
