@@ -22,6 +22,7 @@ public:
     }
     std::unique_ptr<LeafGuard> guard(const std::string& leaf) override { return gate_.guard(leaf); }
     std::unique_ptr<Announcement> announce(const std::string& vdi) override { return gate_.announce(vdi); }
+    bool readers_ask_first() const override { return gate_.readers_ask_first(); }
 
 private:
     const journal::Journal& journal_;
