@@ -22,6 +22,14 @@ std::unique_ptr<Image> open_held(MergeContext& context, const TreeNode& node, Ac
     return open_image(context.storage.open(node.file, access), node.format);
 }
 
+SrTree trees_holding(MergeContext& context, const std::set<std::string>& uuids) {
+    SrTree tree = context.trees.current();
+    if (!context.storage.has_sizes()) return tree;
+    for (const std::string& uuid : uuids)
+        if (const TreeNode* node = tree.find(uuid)) context.storage.hold(node->file);
+    return context.trees.current();
+}
+
 void remove_image(MergeContext& context, std::unique_ptr<ClaimedImage>& image) {
     const std::string file = image->node().file;
     if (!context.storage.removes_open_objects()) image.reset();

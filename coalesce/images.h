@@ -6,6 +6,7 @@
 #include "format/image.h"
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,10 @@ void require_unused(MergeContext& context, const std::vector<const Image*>& imag
 
 /// An image that is going to be read for longer than a look, not claimed.
 std::unique_ptr<Image> open_held(MergeContext& context, const TreeNode& node, Access access);
+
+/// The trees, with these nodes held, those of them that are there: only of what is held can be told on every storage
+/// whether it has changed since.
+SrTree trees_holding(MergeContext& context, const std::set<std::string>& uuids);
 
 /// Deletes the image, kept from others until it is gone as far as the storage allows that.
 void remove_image(MergeContext& context, std::unique_ptr<ClaimedImage>& image);

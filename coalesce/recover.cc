@@ -77,13 +77,9 @@ void require_nobody_has_them(MergeContext& context, const SrTree& tree, const St
 
 void finish(MergeContext& context, const journal::Operation& operation, Recovery& recovery) {
     const Step step = step_from_json(operation.step);
-    SrTree tree = context.trees.current();
-    if (context.storage.has_sizes()) { // only of what is active can be told whether it has changed
-        for (const std::string& uuid : step.emptied)
-            if (const TreeNode* node = tree.find(uuid)) context.storage.hold(node->file);
-        if (const TreeNode* node = tree.find(*step.into)) context.storage.hold(node->file);
-        tree = context.trees.current();
-    }
+    std::set<std::string> images{step.emptied.begin(), step.emptied.end()};
+    images.insert(*step.into);
+    const SrTree tree = trees_holding(context, images);
     if (!names_exchanged(step, tree)) {
         for (const std::string& uuid : step.emptied)
             if (tree.find(uuid) != nullptr) require_node(tree, uuid);

@@ -2,6 +2,7 @@
 
 #include "coalesce/images.h"
 #include "coalesce/locked_sr.h"
+#include "coalesce/merge_room.h"
 #include "coalesce/relink.h"
 #include "format/base/error.h"
 #include "gc/sm/sm_evidence.h"
@@ -39,9 +40,13 @@ void require_free(MergeContext& context, std::initializer_list<const TreeNode*> 
         if (node != nullptr) ClaimedImage{context, *node, Access::read_write};
 }
 
+std::set<std::string> images_of(const ReplayAction& action) {
+    return {action.vdi, action.other, set_aside_name(action.vdi)};
+}
+
 /// Enters the SR, where the action is still what has to be done, over images that are to the byte those of `before`.
 LockedSr enter_for(const ReplayAction& action, MergeContext& context, const SrTree& before) {
-    const std::set<std::string> concerned{action.vdi, action.other, set_aside_name(action.vdi)};
+    const std::set<std::string> concerned = images_of(action);
     LockedSr sr{context, [&](const SrTree&) { return concerned; }};
     const ReplayPlan now = plan_replay(context.storage, sr.tree());
     if (std::ranges::find(now.actions, action) == now.actions.end())
@@ -61,7 +66,7 @@ std::string drop_entry(const ReplayAction& action, MergeContext& context, const 
 }
 
 std::string finish_relink(const ReplayAction& action, MergeContext& context) {
-    const SrTree tree = context.trees.current();
+    const SrTree tree = trees_holding(context, images_of(action));
     const TreeNode& merged = require_node(tree, action.vdi);
     const TreeNode& parent = require_node(tree, action.other);
     require_closed(context, tree, {merged.uuid});
@@ -178,7 +183,7 @@ Exchange examine(const ReplayAction& action, MergeContext& context, const SrTree
 /// way is right. Where they differ, the data is incomplete or a guest has run since: if nobody has written to the leaf,
 /// it cannot have been a guest.
 std::string settle_exchange(const ReplayAction& action, MergeContext& context) {
-    const SrTree tree = context.trees.current();
+    const SrTree tree = trees_holding(context, images_of(action));
     const Exchange found = examine(action, context, tree);
     if (found.same) return finish_leaf(action, context, tree);
     if (found.untouched && found.is_parent) return undo_leaf(action, context, tree);
@@ -190,7 +195,7 @@ std::string settle_exchange(const ReplayAction& action, MergeContext& context) {
 }
 
 std::string drop_set_aside(const ReplayAction& action, MergeContext& context) {
-    const SrTree tree = context.trees.current();
+    const SrTree tree = trees_holding(context, images_of(action));
     const Exchange found = examine(action, context, tree);
     if (found.same || (found.old_hidden && found.covered && !found.untouched))
         return finish_leaf(action, context, tree);
@@ -205,9 +210,9 @@ std::string carry_out(const ReplayAction& action, MergeContext& context) {
     case ReplayAction::Kind::finish_relink:
         return finish_relink(action, context);
     case ReplayAction::Kind::undo_leaf:
-        return undo_leaf(action, context, context.trees.current());
+        return undo_leaf(action, context, trees_holding(context, images_of(action)));
     case ReplayAction::Kind::finish_leaf:
-        return finish_leaf(action, context, context.trees.current());
+        return finish_leaf(action, context, trees_holding(context, images_of(action)));
     case ReplayAction::Kind::settle_exchange:
         return settle_exchange(action, context);
     case ReplayAction::Kind::drop_set_aside:
@@ -232,6 +237,24 @@ Step step_of(const ReplayAction& action) {
 
 } // namespace
 
+namespace {
+
+/// Volumes get the sizes that sm gives to what is left: a disk its full size, a hidden image no more than it needs.
+void settle_sizes(const ReplayAction& action, MergeContext& context, std::vector<std::string>& notes) {
+    if (action.kind == ReplayAction::Kind::remove_entry) return;
+    for (const std::string& uuid : {action.vdi, action.other}) {
+        Step step;
+        step.survivor = uuid;
+        try {
+            settle_size(step, true, context);
+        } catch (const Refused& refused) { // sm itself enlarges a disk when it is attached
+            notes.push_back(std::string{"left a volume as it is: "} + refused.what());
+        }
+    }
+}
+
+} // namespace
+
 ReplayOutcome execute_replay(const ReplayPlan& plan, MergeContext& context, const Postponed& postponed) {
     ReplayOutcome outcome;
     outcome.frozen = plan.frozen;
@@ -244,6 +267,7 @@ ReplayOutcome execute_replay(const ReplayPlan& plan, MergeContext& context, cons
         }
         try {
             outcome.notes.push_back(carry_out(action, context));
+            settle_sizes(action, context, outcome.notes);
         } catch (const StopRequested&) {
             throw;
         } catch (const std::exception& error) { // hostile bytes may also overflow or exhaust something
