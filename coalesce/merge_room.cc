@@ -4,6 +4,8 @@
 #include "coalesce/layer_facts.h"
 #include "coalesce/locked_sr.h"
 #include "coalesce/merged_space.h"
+#include "format/base/error.h"
+#include "format/base/log.h"
 #include "format/target_space.h"
 #include "lvm/thick_space.h"
 
@@ -44,6 +46,16 @@ Bytes end_of_merge(const Step& step, const SrTree& tree, MergeContext& context) 
                                                   : pulled_up(target->virtual_size(), sources, below));
 }
 
+/// Where there is no space the disk keeps what it has: sm gives it the rest before it is attached, or refuses that.
+void inflate(const TreeNode& disk, MergeContext& context) {
+    try {
+        context.storage.make_room(disk.file, lvm::sm::full(volume_format(disk.format), disk.virtual_size));
+    } catch (const Refused& refused) {
+        if (refused.code() != "no-space") throw;
+        log::notice("coalesce", std::string{"a disk stays smaller than its guest may need: "} + refused.what());
+    }
+}
+
 } // namespace
 
 void make_room_for(const Step& step, const SrTree& tree, MergeContext& context) {
@@ -67,10 +79,7 @@ void settle_size(const Step& step, bool inflated, MergeContext& context) {
     const LockedSr sr{context, [&](const SrTree&) { return std::set<std::string>{step.survivor}; }};
     const TreeNode* node = sr.tree().find(step.survivor);
     if (node == nullptr || node->state != NodeState::ok) return;
-    if (!node->hidden && inflated) {
-        context.storage.make_room(node->file, lvm::sm::full(volume_format(node->format), node->virtual_size));
-        return;
-    }
+    if (!node->hidden && inflated) return inflate(*node, context);
     if (!node->hidden && step.direction == Direction::up) return; // its guest may go on writing in what it has
     require_closed(context, sr.tree(), {step.survivor});
     const Bytes end = open_held(context, *node, Access::read_only)->target_space()->end();

@@ -5,6 +5,7 @@
 #include "coalesce/images.h"
 #include "coalesce/locked_sr.h"
 #include "coalesce/merge_operation.h"
+#include "coalesce/merge_room.h"
 #include "coalesce/step_json.h"
 #include "coalesce/still_valid.h"
 #include "coalesce/verify.h"
@@ -90,6 +91,8 @@ void finish(MergeContext& context, const journal::Operation& operation, Recovery
         if (!nothing_missing(step, tree, context))
             return abandon(context, operation, "the target lacks data that it had", recovery);
         complete(step, operation, context);
+    } else {
+        settle_size(step, true, context);
     }
     context.journal.set_state(operation.id, journal::OperationState::done);
     recovery.notes.push_back("completed the interrupted merge of " + step.vdi + " into " + *step.into);

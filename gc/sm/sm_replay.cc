@@ -240,16 +240,12 @@ Step step_of(const ReplayAction& action) {
 namespace {
 
 /// Volumes get the sizes that sm gives to what is left: a disk its full size, a hidden image no more than it needs.
-void settle_sizes(const ReplayAction& action, MergeContext& context, std::vector<std::string>& notes) {
+void settle_sizes(const ReplayAction& action, MergeContext& context) {
     if (action.kind == ReplayAction::Kind::remove_entry) return;
     for (const std::string& uuid : {action.vdi, action.other}) {
         Step step;
         step.survivor = uuid;
-        try {
-            settle_size(step, true, context);
-        } catch (const Refused& refused) { // sm itself enlarges a disk when it is attached
-            notes.push_back(std::string{"left a volume as it is: "} + refused.what());
-        }
+        settle_size(step, true, context);
     }
 }
 
@@ -267,7 +263,7 @@ ReplayOutcome execute_replay(const ReplayPlan& plan, MergeContext& context, cons
         }
         try {
             outcome.notes.push_back(carry_out(action, context));
-            settle_sizes(action, context, outcome.notes);
+            settle_sizes(action, context);
         } catch (const StopRequested&) {
             throw;
         } catch (const std::exception& error) { // hostile bytes may also overflow or exhaust something

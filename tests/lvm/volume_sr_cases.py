@@ -33,5 +33,5 @@ CASES = {
     "run": (volume_sr_runs.make, volume_sr_runs.run, 1),
     "full": (volume_sr_runs.make_full, volume_sr_runs.run_full, 1),
     "used": (volume_sr_runs.make, volume_sr_runs.run_used, 1),
-    "kill": (volume_sr_kills.make, volume_sr_kills.run, 0),
+    "kill": (volume_sr_kills.make, volume_sr_kills.run, 1),
 }
