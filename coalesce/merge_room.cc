@@ -4,6 +4,7 @@
 #include "coalesce/layer_facts.h"
 #include "coalesce/locked_sr.h"
 #include "coalesce/merged_space.h"
+#include "coalesce/volume_format.h"
 #include "format/base/error.h"
 #include "format/base/log.h"
 #include "format/target_space.h"
@@ -14,18 +15,6 @@
 
 namespace coppice {
 namespace {
-
-lvm::VolumeFormat volume_format(Format format) {
-    switch (format) {
-    case Format::vhd:
-        return lvm::VolumeFormat::vhd;
-    case Format::qcow2:
-        return lvm::VolumeFormat::qcow2;
-    case Format::raw:
-        break;
-    }
-    return lvm::VolumeFormat::raw;
-}
 
 /// Where the target ends when all is in it.
 Bytes end_of_merge(const Step& step, const SrTree& tree, MergeContext& context) {

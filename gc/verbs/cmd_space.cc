@@ -1,6 +1,7 @@
 #include "coalesce/plan_text.h"
 #include "coalesce/reclaim.h"
 #include "coalesce/step_json.h"
+#include "coalesce/volume_format.h"
 #include "gc/base/text_output.h"
 #include "gc/cycle/journal_director.h"
 #include "gc/service/json_output.h"
@@ -25,18 +26,6 @@ void describe_space(po::options_description& options) {
 }
 
 namespace {
-
-lvm::VolumeFormat volume_format(Format format) {
-    switch (format) {
-    case Format::vhd:
-        return lvm::VolumeFormat::vhd;
-    case Format::qcow2:
-        return lvm::VolumeFormat::qcow2;
-    case Format::raw:
-        break;
-    }
-    return lvm::VolumeFormat::raw;
-}
 
 struct VdiSpace {
     const TreeNode* node = nullptr;
