@@ -3,6 +3,8 @@
 #include "format/base/error.h"
 #include "format/base/log.h"
 #include "format/base/read_only_device.h"
+#include "format/image.h"
+#include "format/target_space.h"
 #include "gc/volumes/volume_device.h"
 #include "gc/volumes/volume_names.h"
 #include "lvm/error.h"
@@ -131,7 +133,10 @@ std::unique_ptr<BlockDevice> VolumeStorage::open_node(const std::string& name, c
 }
 
 std::unique_ptr<BlockDevice> VolumeStorage::open(const std::string& name, Access access) {
-    if (access == Access::read_write && volume_of_file(name)) make_writable(name);
+    if (access == Access::read_write && volume_of_file(name)) {
+        require_no_enlargement(name);
+        make_writable(name);
+    }
     const std::lock_guard lock{mutex_};
     if (!volume_of_file(name)) {
         const lvm::LvRow* entry = journal_row(name);
@@ -209,10 +214,11 @@ void VolumeStorage::rename(const std::string& from, const std::string& to) {
     const lvm::LvRow& row = row_of(from);
     const auto volume = volume_of_file(to);
     if (!volume) throw std::logic_error{"not the name of an image: " + to};
-    auto held = held_.extract(from);
+    const auto place = held_.find(from);
     host_.activator().rename(row.name, id_of(from), *volume, id_of(to),
-                             held.empty() ? nullptr : &held.mapped().activation);
-    if (!held.empty()) {
+                             place == held_.end() ? nullptr : &place->second.activation);
+    if (place != held_.end()) {
+        auto held = held_.extract(place);
         held.key() = to;
         held_.insert(std::move(held));
     }
@@ -307,8 +313,15 @@ void VolumeStorage::put_footer(const std::string& name, Bytes old_end, Bytes new
     device->flush();
 }
 
+/// Whoever replays such an entry cuts the volume: what was written behind the size that it names would be lost.
+void VolumeStorage::require_no_enlargement(const std::string& name) const {
+    if (exists(std::string{inflate} + id_of(name)))
+        throw Busy{name, "sm-operation: an enlargement of it was interrupted, and has to be undone first"};
+}
+
 void VolumeStorage::make_room(const std::string& name, Bytes end) {
-    const lvm::LvRow& row = row_of(name);
+    require_no_enlargement(name);
+    const lvm::LvRow row = row_of(name); // reports come and go
     const Bytes old_size = row.size;
     const Extents wanted = report().extents_for(lvm::lv_size(end));
     const Extents present = report().extents_for(old_size);
@@ -318,15 +331,20 @@ void VolumeStorage::make_room(const std::string& name, Bytes end) {
     // The entry takes an extent for as long as the volume is being enlarged.
     lvm::Reservation space = ledger_.reserve("enlarge " + name, more + journal_size);
     make_writable(name);
-    if (!exists(entry)) {
-        host_.group().create(entry + '_' + std::to_string(old_size.count()), journal_size, {std::string{journal_tag}});
-        sync();
+    const std::string journal = entry + '_' + std::to_string(old_size.count());
+    host_.group().create(journal, journal_size, {std::string{journal_tag}});
+    sync();
+    try {
+        host_.group().grow(row.name, wanted);
+    } catch (const Error&) {
+        host_.group().remove(journal); // it has the size that it had: the group was looked at behind the failure
+        changed();
+        throw;
     }
-    host_.group().grow(row.name, wanted);
     changed();
     if (is_vhd(name)) put_footer(name, old_size, report().to_bytes(wanted));
     sync();
-    host_.group().remove(journal_row(entry)->name);
+    host_.group().remove(journal);
     changed();
     log::info("gc", "enlarged volume=" + row_of(name).name + " extents=" + std::to_string(wanted.count()));
 }
@@ -352,6 +370,14 @@ void VolumeStorage::recover_inflate(const lvm::LvRow& entry, const std::string& 
         if (row == nullptr) continue;
         const Extents wanted = report().extents_for(Bytes{old_size});
         if (wanted == Extents{0} || wanted >= report().extents_for(row->size)) break;
+        // Of an image that has got data there since, or that cannot be read, nothing is cut off.
+        const std::string file = id + extension;
+        if (open_image(open(file, Access::read_only), format_of_name(file).value())->target_space()->end() >
+            report().to_bytes(wanted)) {
+            notes.push_back(row->name +
+                            ": keeps the size of an enlargement that had not come to its end: it is in use");
+            break;
+        }
         host_.group().shrink(row->name, wanted);
         notes.push_back(row->name + ": undid an enlargement that had not come to its end");
         break;
@@ -373,7 +399,11 @@ std::vector<std::string> VolumeStorage::recover() {
         std::uint64_t old_size = 0;
         const char* const end = entry->value.data() + entry->value.size();
         if (std::from_chars(entry->value.data(), end, old_size).ptr != end) continue;
-        recover_inflate(row, entry->file.substr(inflate.size()), old_size, notes);
+        try {
+            recover_inflate(row, entry->file.substr(inflate.size()), old_size, notes);
+        } catch (const Error& error) { // its volume is left alone, and others go on
+            notes.push_back(row.name + ": cannot be undone: " + error.what());
+        }
     }
     return notes;
 }

@@ -69,6 +69,7 @@ private:
     std::unique_ptr<BlockDevice> open_journal(const lvm::LvRow& row);
     std::string read_start(const lvm::LvRow& row, Bytes length);
     void fill_journal(const std::string& volume, std::string_view value);
+    void require_no_enlargement(const std::string& name) const;
     void make_writable(const std::string& name);
     void put_footer(const std::string& name, Bytes old_end, Bytes new_end);
     void recover_inflate(const lvm::LvRow& entry, const std::string& id, std::uint64_t old_size,
