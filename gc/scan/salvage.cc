@@ -40,7 +40,11 @@ std::optional<std::string> uuid_text_at(View bytes, std::size_t offset, std::siz
         const bool last = text.size() + 1 == uuid_length;
         if (at >= bytes.size() || (stride == 2 && !last && at + 1 >= bytes.size())) return std::nullopt;
         if (stride == 2 && !last && bytes[at + 1] != std::byte{0}) return std::nullopt;
-        if (doubled && bytes[at] == std::byte{'-'} && !text.empty() && text.back() == '-') continue;
+        if (doubled && bytes[at] == std::byte{'-'}) {
+            at += stride; // to the second one, and there has to be one
+            if (at >= bytes.size() || bytes[at] != std::byte{'-'}) return std::nullopt;
+            if (stride == 2 && (at + 1 >= bytes.size() || bytes[at + 1] != std::byte{0})) return std::nullopt;
+        }
         text += static_cast<char>(std::tolower(static_cast<unsigned char>(bytes[at])));
     }
     if (!is_uuid(text)) return std::nullopt;
