@@ -47,6 +47,10 @@ def is_short(node, free):
     return thick_sizes.extents(node.inflated - node.lv.size) + 1 > free
 
 
+def is_thin(node):
+    return node.lv.size < node.inflated
+
+
 def require_right_volume(node, before, free, what):
     """The LV of an image is as it was, or as sm makes the one of an image like that."""
     was = next((other for other in before.nodes.values() if other.lv.id == node.lv.id), None)
@@ -63,6 +67,10 @@ def require_right_volume(node, before, free, what):
         right = thick_sizes.round_up(EXTENT, node.end)
     elif node.lv.size < node.inflated and is_short(node, free):
         right = max(node.lv.size, before.nodes[node.uuid].lv.size)
+    elif is_thin(before.nodes[node.uuid]) and node.lv.size < node.inflated:
+        # A disk without room for every write is a snapshot, to sm: it keeps what it has, or gets what its data needs.
+        need = thick_sizes.round_up(EXTENT, node.end)
+        right = need if node.lv.size == need else max(need, before.nodes[node.uuid].lv.size)
     else:
         # Nothing is made smaller.
         right = max(was.lv.size, node.inflated)
@@ -70,7 +78,7 @@ def require_right_volume(node, before, free, what):
 
 
 def require_merged_volumes(before, after, result, what):
-    """Those that a merge has left: bases as small, leaves as large as they get."""
+    """Those that a merge has left: bases as small, leaves as large as they get, but for what sm takes for snapshots."""
     for step in result["done"]:
         if step["op"] == "collect":
             continue
@@ -81,7 +89,8 @@ def require_merged_volumes(before, after, result, what):
         if node.hidden:
             require(node.lv.size == thick_sizes.round_up(EXTENT, node.end), f"{what}: base {node}")
         else:
-            require(node.lv.size >= node.inflated or is_short(node, min(before.free, after.free)), f"{what}: leaf {node}")
+            require(node.lv.size >= node.inflated or is_thin(before.nodes[survivor])
+                    or is_short(node, min(before.free, after.free)), f"{what}: leaf {node}")
 
 
 def require_last(program, what):
