@@ -51,6 +51,7 @@ std::vector<DmRow> parse_devices(std::string_view text) {
 }
 
 std::vector<DmRow> DeviceMapper::list() const {
+    if (auto rows = devices_by_control(tool_.host().devices + "/mapper/control")) return std::move(*rows);
     const Command command = tool_.reading(
         {"dmsetup", "info", "-c", "--noheadings", "--separator", "|", "-o", "name,uuid,open,suspended,readonly"});
     const CommandResult result = tool_.run_to_success("list devices", "device-mapper", command);

@@ -1,27 +1,19 @@
-// What device-mapper has: whether an LV is active, open, suspended is asked here, not of LVM.
+// What device-mapper has: whether an LV is active, open, suspended is asked here, not of LVM. The kernel is asked
+// directly; dmsetup only where that does not work.
 #pragma once
 
+#include "lvm/dm_control.h"
 #include "lvm/tool.h"
 
-#include <cstdint>
-#include <optional>
 #include <string_view>
 
 namespace coppice::lvm {
-
-struct DmRow {
-    std::string name;
-    std::string uuid;
-    std::uint64_t open_count = 0;
-    bool suspended = false;
-    bool read_only = false;
-};
 
 class DeviceMapper {
 public:
     explicit DeviceMapper(Tool& tool) : tool_{tool} {}
 
-    /// All devices of this host, by name. Throws CommandFailed, BadReport.
+    /// All devices of this host, by name. Throws CommandFailed, BadReport, SystemError.
     std::vector<DmRow> list() const;
     std::optional<DmRow> find(const std::string& name) const;
     /// Throws CommandFailed; to be asked again whether it is gone.

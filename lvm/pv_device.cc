@@ -41,14 +41,15 @@ bool same_uuid(std::string_view reported, std::string_view stored) {
     return plain == stored;
 }
 
-std::optional<std::string> uuid_in_label(std::span<const std::byte> sector) {
+std::optional<PvLabel> label_in(std::span<const std::byte> sector, const PvRow& pv) {
     Label label{};
     std::memcpy(&label, sector.data(), sizeof label);
     if (std::memcmp(label.id, "LABELONE", sizeof label.id) != 0) return std::nullopt;
     if (std::memcmp(label.type, "LVM2 001", sizeof label.type) != 0) return std::nullopt;
     const std::size_t header = label.offset.value();
-    if (header > sector.size() - uuid_length) return std::nullopt;
-    return std::string{reinterpret_cast<const char*>(sector.data() + header), uuid_length};
+    if (header > sector.size() - uuid_length - sizeof(std::uint64_t)) return std::nullopt;
+    if (!same_uuid(pv.uuid, {reinterpret_cast<const char*>(sector.data() + header), uuid_length})) return std::nullopt;
+    return PvLabel{sector, header + uuid_length + sizeof(std::uint64_t)}; // behind the size of the device
 }
 
 } // namespace
@@ -113,13 +114,15 @@ std::shared_ptr<const BlockDevice> open_pv(const PvRow& pv) {
     return std::make_shared<PvDevice>(std::move(fd), pv.name);
 }
 
+std::optional<PvLabel> find_label(std::span<const std::byte> begin, const PvRow& pv) {
+    for (std::size_t number = 0; number < label_sectors; ++number)
+        if (auto label = label_in(begin.subspan(number * sector_size.count(), sector_size.count()), pv)) return label;
+    return std::nullopt;
+}
+
 void require_label(const BlockDevice& device, const PvRow& pv, const std::string& group) {
     const auto start = device.read_at(0_B, sector_size * label_sectors);
-    for (std::size_t sector = 0; sector < label_sectors; ++sector) {
-        const auto uuid = uuid_in_label(std::span{start}.subspan(sector * sector_size.count(), sector_size.count()));
-        if (uuid && same_uuid(pv.uuid, *uuid)) return;
-    }
-    throw GroupChanged{group, pv.name + " does not have the label of PV " + pv.uuid};
+    if (!find_label(start, pv)) throw GroupChanged{group, pv.name + " does not have the label of PV " + pv.uuid};
 }
 
 } // namespace coppice::lvm

@@ -2,11 +2,13 @@
 // what was written through an LV on it.
 #pragma once
 
-#include "format/base/unique_fd.h"
 #include "format/base/read_only_device.h"
+#include "format/base/unique_fd.h"
 #include "lvm/report.h"
 
 #include <functional>
+#include <optional>
+#include <span>
 
 namespace coppice::lvm {
 
@@ -31,6 +33,14 @@ using PvOpener = std::function<std::shared_ptr<const BlockDevice>(const PvRow&)>
 
 /// Opens the node of the PV. Throws SystemError.
 std::shared_ptr<const BlockDevice> open_pv(const PvRow& pv);
+
+/// The label of a PV, in one of the first sectors.
+struct PvLabel {
+    std::span<const std::byte> sector; ///< it stands in, from its beginning on
+    std::size_t regions = 0;           ///< where in the sector the lists of data and metadata areas begin
+};
+/// `begin`: the first bytes of the PV, at least four sectors. nullopt where the label of `pv` is not there.
+std::optional<PvLabel> find_label(std::span<const std::byte> begin, const PvRow& pv);
 
 /// Whether the label on `device` says that it is this PV: a node may have come to lead to another disk since the
 /// report. Throws SystemError, GroupChanged where it is not.

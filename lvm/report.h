@@ -20,12 +20,16 @@ struct PvRow {
     Bytes data_start; ///< of extent 0
     Extents extents;
     bool missing = false;
+
+    bool operator==(const PvRow&) const = default;
 };
 
 /// Where a linear segment lies.
 struct SegmentPlace {
     std::size_t pv = 0; ///< index into VgReport::pvs
     Extents first;
+
+    bool operator==(const SegmentPlace&) const = default;
 };
 
 struct Segment {
@@ -34,6 +38,8 @@ struct Segment {
     std::string type;                  ///< "linear", or something this layer does not read
     std::string devices;               ///< as reported, for messages
     std::optional<SegmentPlace> place; ///< only of linear ones on a PV that is there
+
+    bool operator==(const Segment&) const = default;
 };
 
 struct LvRow {
@@ -47,6 +53,7 @@ struct LvRow {
     std::vector<Segment> segments;                ///< gapless from extent 0 where `kind` is '-'
 
     bool has_tag(std::string_view tag) const;
+    bool operator==(const LvRow&) const = default;
 };
 
 struct VgReport {
@@ -57,7 +64,7 @@ struct VgReport {
     Extents extents;
     Extents free;
     Bytes metadata_size; ///< of the smallest metadata area
-    Bytes metadata_free;
+    Bytes metadata_free; ///< when LVM itself was asked last
     std::uint64_t missing_pvs = 0;
     std::vector<PvRow> pvs;
     std::vector<LvRow> lvs; ///< visible ones, by name
@@ -69,6 +76,7 @@ struct VgReport {
     Bytes to_bytes(Extents count) const { return extent_size * count.count(); }
     /// That are needed for `size`.
     Extents extents_for(Bytes size) const { return Extents{units_needed(size, extent_size)}; }
+    bool operator==(const VgReport&) const = default;
 };
 
 /// The words of the command that reports `group`: program, arguments. Its report is what parse_report() reads.

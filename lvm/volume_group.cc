@@ -28,6 +28,13 @@ VolumeGroup::VolumeGroup(Tool& tool, std::string name) : tool_{tool}, name_{std:
 }
 
 VgReport VolumeGroup::report() const {
+    if (auto report = metadata_.read()) return std::move(*report);
+    VgReport report = report_by_lvm();
+    metadata_.compare(report);
+    return report;
+}
+
+VgReport VolumeGroup::report_by_lvm() const {
     Command command = tool_.reading(report_command(name_));
     command.environment.emplace_back("LVM_REPORT_FD=3");
     command.has_report = true;
@@ -37,6 +44,7 @@ VgReport VolumeGroup::report() const {
 }
 
 Stamp VolumeGroup::stamp() const {
+    if (const auto stamp = metadata_.stamp()) return *stamp;
     Command command = tool_.reading(stamp_command(name_));
     command.environment.emplace_back("LVM_REPORT_FD=3");
     command.has_report = true;
@@ -48,7 +56,7 @@ void VolumeGroup::perform(const Change& change) const {
         const Command command = tool_.changing(change.words);
         const CommandResult result = tool_.run(command);
         if (result.status == 0) return;
-        if (change.done(report())) {
+        if (change.done(report_by_lvm())) {
             log::notice("lvm", "a command failed, but what it was for is done object=" + change.object +
                                    " command=" + command.program() + " status=" + std::to_string(result.status) +
                                    " message=\"" + telling_line(result) + "\"");

@@ -6,6 +6,7 @@
 // a time.
 #pragma once
 
+#include "lvm/metadata_reader.h"
 #include "lvm/report.h"
 #include "lvm/tool.h"
 
@@ -29,7 +30,8 @@ public:
     const std::string& name() const { return name_; }
     const Tool& tool() const { return tool_; }
 
-    /// By one command, without activating anything. Throws CommandFailed, BadReport, CommandTimedOut.
+    /// By one command, or by reading the PVs where that has once said the same as LVM; nothing is activated. Throws
+    /// CommandFailed, BadReport, CommandTimedOut.
     VgReport report() const;
     Stamp stamp() const;
 
@@ -63,12 +65,14 @@ public:
 
 private:
     struct Change;
+    VgReport report_by_lvm() const;
     void perform(const Change& change) const;
     void resize(const char* program, const std::string& lv, Extents size) const;
     void run(const std::string& attempt, const std::string& lv, const char* option) const;
 
     Tool& tool_;
     std::string name_;
+    mutable MetadataReader metadata_;
 };
 
 } // namespace coppice::lvm

@@ -36,21 +36,28 @@ class Builder:
     def __init__(self, directory, rng):
         self.directory, self.rng = directory, rng
         self.template = None
+        self.hidden = set()  # names
 
     def new_uuid(self):
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+
+    def stored(self, name):
+        """What a child records of its parent of this file."""
+        return name
 
     def tree(self, kind, count):
         parent, parent_uuid = None, None
         for index in range(count):
             name = f"{self.new_uuid()}.{kind}"
             hidden = index < count - 2
+            if hidden:
+                self.hidden.add(name)
             made = getattr(self, f"add_{kind}")(name, parent, parent_uuid, hidden)
             if hidden:
                 parent, parent_uuid = name, made
 
     def add_vhd(self, name, parent, parent_uuid, hidden):
-        above = vhd_writer.Parent(parent, parent_uuid) if parent else None
+        above = vhd_writer.Parent(self.stored(parent), parent_uuid) if parent else None
         disk = vhd_writer.VhdWriter(DISK, rng=self.rng, parent=above, hidden=hidden)
         for _ in range(4):
             disk.write(self.rng.randrange(DISK // 65536) * 65536, self.rng.randbytes(65536))
@@ -59,7 +66,7 @@ class Builder:
 
     def add_qcow2(self, name, parent, _, hidden):
         """Copies of one image made by qemu-img, with the parent's name (all are equally long) put in."""
-        placeholder = "0" * 36 + ".qcow2"
+        placeholder = self.stored("0" * 36 + ".qcow2")
         if self.template is None:
             path = os.path.join(self.directory, "template")
             qemu_maker.create(path, DISK, parent=placeholder, parent_format="qcow2")
@@ -72,8 +79,8 @@ class Builder:
         subprocess.run(["cp", "--sparse=always", self.template, path], check=True)
         with open(path, "r+b") as file:
             head = bytearray(file.read(1024))
-            if parent:
-                head = bytearray(bytes(head).replace(placeholder.encode(), parent.encode()))
+            if parent:  # as long as the placeholder
+                head = bytearray(bytes(head).replace(placeholder.encode(), self.stored(parent).encode()))
             else:
                 struct.pack_into(">QI", head, 8, 0, 0)
             file.seek(0)
@@ -88,12 +95,12 @@ class Builder:
             os.unlink(self.template)
 
 
-def measure(directory, scratch, verb, repeat):
+def measure(sr, scratch, verb, repeat):
     """(median seconds, largest resident set in bytes)"""
     seconds, memory = [], 0
     for _ in range(repeat + 1):
         started = time.monotonic()
-        process = subprocess.Popen([oracles.binary(), verb, directory, "--json", "--xapi", "none", "--state-dir",
+        process = subprocess.Popen([oracles.binary(), verb, sr, "--json", "--xapi", "none", "--state-dir",
                                     os.path.join(scratch, "state"), "--run-dir", os.path.join(scratch, "run")],
                                    stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)

@@ -135,6 +135,57 @@ TEST_F(LvmGuest, ReportsAndReads200LvsWithoutActivatingOne) {
     EXPECT_LE(host.runner.count - before, 5) << "of which one is of the test";
 }
 
+TEST_F(LvmGuest, ReadsMetadataAsLvmReportsThemAfterEveryChange) {
+    define_lvs(random_lvs(20, 100));
+    host.group.report();
+    const std::vector<std::function<void()>> changes{
+        [&] {
+            host.group.create("VHD-new", Extents{3}, {"a", "b=c"});
+        },
+        [&] { host.group.edit("VHD-new", {.add_tags = {"hidden"}, .remove_tags = {"a"}}); },
+        [&] { host.group.edit("VHD-new", {.permission = Permission::read_only}); },
+        [&] { host.group.grow("VHD-1000", Extents{50}); },
+        [&] { host.group.rename("VHD-1000", "OLD_VHD-1000"); },
+        [&] { host.group.shrink("OLD_VHD-1000", Extents{7}); },
+        [&] { host.group.remove("VHD-new"); },
+    };
+    for (std::size_t i = 0; i < changes.size(); ++i) {
+        changes[i]();
+        const int before = host.runner.count;
+        VgReport read = host.group.report();
+        EXPECT_EQ(host.group.stamp().sequence_number, read.sequence_number);
+        EXPECT_EQ(host.runner.count, before) << "LVM was asked after change " << i;
+        const VgReport reported = VolumeGroup{host.tool, group_name}.report();
+        read.metadata_free = reported.metadata_free;
+        EXPECT_EQ(read, reported) << "after change " << i;
+    }
+}
+
+TEST_F(LvmGuest, AsksLvmWhereAStrangerHasSomethingElse) {
+    host.group.report();
+    must_run({"lvcreate", "-q", "-y", "-an", "-Zn", "-Wn", "-i", "2", "-l", "4", "-n", "striped", group_name});
+    const int before = host.runner.count;
+    EXPECT_EQ(host.group.report().at("striped").segments.at(0).type, "striped");
+    EXPECT_GT(host.runner.count, before);
+}
+
+TEST_F(LvmGuest, AsksTheKernelWhatDmsetupSays) {
+    for (const char* const lv : {"VHD-a", "VHD-b", "VHD-c"})
+        host.group.create(lv, Extents{1});
+    host.group.edit("VHD-b", {.permission = Permission::read_only});
+    Activation first = host.activator.activate("VHD-a", "a"), second = host.activator.activate("VHD-b", "b");
+    const UniqueFd open{::open(first.node().c_str(), O_RDONLY | O_CLOEXEC)};
+    must_run({"dmsetup", "suspend", mapper_name(group_name, "VHD-b")});
+    const auto found = devices_by_control("/dev/mapper/control");
+    const CommandResult told = host.tool.run(host.tool.reading(
+        {"dmsetup", "info", "-c", "--noheadings", "--separator", "|", "-o", "name,uuid,open,suspended,readonly"}));
+    must_run({"dmsetup", "resume", mapper_name(group_name, "VHD-b")});
+    ASSERT_TRUE(found);
+    EXPECT_EQ(*found, parse_devices(told.output));
+    EXPECT_EQ(found->size(), 2);
+    EXPECT_FALSE(devices_by_control("/dev/null"));
+}
+
 TEST_F(LvmGuest, ReadsInactiveLvsAsTheyAreReadActivated) {
     define_lvs(random_lvs(4, 40));
     host.group.create("VHD-grown", Extents{1});
