@@ -1,7 +1,10 @@
 #include "format/image.h"
 
 #include "format/base/error.h"
+#include "format/tail_space.h"
 #include "format/target_space.h"
+
+#include <stdexcept>
 
 namespace coppice {
 
@@ -39,6 +42,14 @@ std::unique_ptr<const TargetSpace> Image::target_space() const {
     const Bytes used = physical_size();
     const Bytes tail = used > virtual_size() ? used - virtual_size() : 0_B;
     return std::make_unique<FlatSpace>(device().fixed_size() ? used : std::max(used, device().size()), tail);
+}
+
+std::unique_ptr<const TailSpace> Image::tail_space() const {
+    return nullptr;
+}
+
+void Image::forget(const RangeList&, EditLog&) {
+    throw std::logic_error{"this format does not forget a part"};
 }
 
 const BlockDevice& Image::data_device() const {

@@ -7,6 +7,7 @@
 #include "format/base/block_device.h"
 #include "format/base/header_edit.h"
 #include "format/base/uuid.h"
+#include "format/range_list.h"
 #include "format/target_shape.h"
 
 #include <memory>
@@ -54,6 +55,7 @@ struct NewParent {
 };
 
 class MergeTarget;
+class TailSpace;
 class TargetSpace;
 
 class Image {
@@ -108,6 +110,14 @@ public:
     /// lie). The target keeps a reference to this image's device; this Image must outlive it and is stale once it
     /// writes.
     virtual std::unique_ptr<MergeTarget> merge_target(EditLog& log) = 0;
+
+    /// How it gets shorter piece by piece; nullptr where the format knows only whole images. Reads all tables. Throws
+    /// CorruptImage where they point at impossible places.
+    virtual std::unique_ptr<const TailSpace> tail_space() const;
+    /// From now on this image maps nothing of `guest`, which TailSpace::beyond() has given, so that there a guest reads
+    /// what lies beneath. Durable on return; after a crash any part of it may have happened. Its device is open for
+    /// writing and nobody else uses it; this Image is stale afterwards. Throws what merge_target() throws.
+    virtual void forget(const RangeList& guest, EditLog& log);
 
     const BlockDevice& device() const { return *device_; }
     BlockDevice& device() { return *device_; }

@@ -7,7 +7,9 @@
 #include "format/qcow2/l2_entry.h"
 #include "format/qcow2/layer.h"
 #include "format/qcow2/merged_size.h"
+#include "format/qcow2/forget.h"
 #include "format/qcow2/parent_reference.h"
+#include "format/qcow2/tail.h"
 #include "format/qcow2/target.h"
 
 #include <algorithm>
@@ -83,6 +85,8 @@ public:
     TargetShape target_shape() const override;
     std::optional<Bytes> length_to_hold(Bytes more) const override;
     std::unique_ptr<const TargetSpace> target_space() const override { return merged_size(layer_); }
+    std::unique_ptr<const TailSpace> tail_space() const override { return qcow2::tail_space(layer_); }
+    void forget(const RangeList& guest, EditLog& log) override { qcow2::forget(device(), log, guest); }
 
     HeaderEdit relinked(const std::optional<NewParent>& parent) const override {
         if (header().data_file) throw Unsupported{name(), "its data stands in another file"};

@@ -133,7 +133,15 @@ void Refcounts::add_block(std::uint64_t block, ClusterNumber place) {
     const Bytes offset = cluster_size_ * place.count();
     device_.zero(ByteRange::at(offset, cluster_size_));
     table_[block] = offset.count();
-    new_entries_.emplace(block, place);
+    new_entries_.insert(block);
+}
+
+void Refcounts::drop_block(std::uint64_t block) {
+    const std::uint64_t pages_per_block = per_block_ / per_page_;
+    for (std::uint64_t number = block * pages_per_block; number < (block + 1) * pages_per_block; ++number)
+        pages_.erase(number);
+    table_[block] = 0;
+    new_entries_.insert(block);
 }
 
 void Refcounts::write_entries() {
@@ -142,7 +150,7 @@ void Refcounts::write_entries() {
     std::vector<std::vector<std::uint64_t>> sectors;
     std::vector<WriteRequest> requests;
     for (auto entry = new_entries_.begin(); entry != new_entries_.end();) {
-        const std::uint64_t first = entry->first / per_sector * per_sector;
+        const std::uint64_t first = *entry / per_sector * per_sector;
         auto& words = sectors.emplace_back(table_.begin() + static_cast<std::ptrdiff_t>(first),
                                            table_.begin() + static_cast<std::ptrdiff_t>(first + per_sector));
         for (std::uint64_t& word : words)

@@ -8,7 +8,7 @@
 #include "format/qcow2/header.h"
 
 #include <cstdint>
-#include <map>
+#include <set>
 #include <span>
 #include <unordered_map>
 #include <utility>
@@ -57,6 +57,9 @@ public:
     /// A new block full of zeros at `place`, which nothing refers to yet. Its table entry stays in memory until
     /// write_entries() or write_table(); the table is long enough for it.
     void add_block(std::uint64_t block, ClusterNumber place);
+    Bytes place_of_block(std::uint64_t block) const { return Bytes{table_[block]}; }
+    /// Its clusters count as free from now on; on disk after write_entries().
+    void drop_block(std::uint64_t block);
     bool has_new_blocks() const { return !new_entries_.empty(); }
     /// Entries of new blocks into the table on disk. What write_counts() wrote has been flushed before.
     void write_entries();
@@ -87,7 +90,7 @@ private:
     std::uint64_t per_page_;
     ClusterRun table_place_;
     std::vector<std::uint64_t> table_;
-    std::map<std::uint64_t, ClusterNumber> new_entries_; ///< by block: not in the table on disk yet
+    std::set<std::uint64_t> new_entries_; ///< blocks whose entry in the table on disk is another one
     mutable std::unordered_map<std::uint64_t, Page> pages_;
 };
 

@@ -7,6 +7,7 @@
 #include "format/vhd/parent_locator.h"
 #include "format/vhd/relink.h"
 #include "format/vhd/sector_bitmap.h"
+#include "format/vhd/tail.h"
 
 #include <algorithm>
 
@@ -150,6 +151,14 @@ TargetShape DynamicImage::target_shape() const {
 
 std::unique_ptr<const TargetSpace> DynamicImage::target_space() const {
     return merged_size(device(), headers_, bat());
+}
+
+std::unique_ptr<const TailSpace> DynamicImage::tail_space() const {
+    return vhd::tail_space(device(), headers_, bat());
+}
+
+void DynamicImage::forget(const RangeList& guest, EditLog& log) {
+    vhd::forget(device(), log, guest);
 }
 
 HeaderEdit DynamicImage::relinked(const std::optional<NewParent>& parent) const {

@@ -28,6 +28,8 @@ public:
     Bytes physical_size() const override;
     TargetShape target_shape() const override;
     std::unique_ptr<const TargetSpace> target_space() const override;
+    std::unique_ptr<const TailSpace> tail_space() const override;
+    void forget(const RangeList& guest, EditLog& log) override;
 
     HeaderEdit relinked(const std::optional<NewParent>& parent) const override;
     HeaderEdit with_hidden(bool hidden) const override;
