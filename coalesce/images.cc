@@ -30,6 +30,11 @@ SrTree trees_holding(MergeContext& context, const std::set<std::string>& uuids) 
     return context.trees.current();
 }
 
+void let_go(const std::vector<std::unique_ptr<ClaimedImage>>& images) {
+    for (const auto& image : images)
+        if (image) image->let_go();
+}
+
 void remove_image(MergeContext& context, std::unique_ptr<ClaimedImage>& image) {
     const std::string file = image->node().file;
     if (!context.storage.removes_open_objects()) image.reset();

@@ -38,6 +38,9 @@ public:
     /// Throws Busy, or Refused("attached") naming the process that has it open, or what opening throws.
     ClaimedImage(MergeContext& context, const TreeNode& node, Access access, Users users = Users::asked_for_here);
 
+    /// Others may have it; it stays open.
+    void let_go() { claim_.reset(); }
+
 private:
     std::unique_ptr<Claim> claim_; ///< goes before the image: it refers to its device
 };
@@ -54,6 +57,9 @@ std::unique_ptr<Image> open_held(MergeContext& context, const TreeNode& node, Ac
 /// The trees, with these nodes held, those of them that are there: only of what is held can be told on every storage
 /// whether it has changed since.
 SrTree trees_holding(MergeContext& context, const std::set<std::string>& uuids);
+
+/// For images that stay open behind the passage in which they were claimed; those that are null are left out.
+void let_go(const std::vector<std::unique_ptr<ClaimedImage>>& images);
 
 /// Deletes the image, kept from others until it is gone as far as the storage allows that.
 void remove_image(MergeContext& context, std::unique_ptr<ClaimedImage>& image);

@@ -61,8 +61,8 @@ void require_unneeded(const SrTree& tree, const TreeNode& node, std::span<const 
             throw Refused{"siblings", node.uuid, "still has the child " + child};
 }
 
-/// False when nothing is left. `removed` stay open, so that their space is freed when others may enter the SR again:
-/// for a large file that takes its time.
+/// False when nothing is left. `removed` stay open, not claimed, so that their space is freed when others may enter the
+/// SR again: for a large file that takes its time.
 bool remove_some(MergeContext& context, const std::vector<std::string>& uuids,
                  std::vector<std::unique_ptr<ClaimedImage>>& removed) {
     // What was true when the plan was made does not count here.
@@ -76,13 +76,16 @@ bool remove_some(MergeContext& context, const std::vector<std::string>& uuids,
         }
     // Claimed, so that nobody opens them between the look at their users and their end.
     removed = claim_all(context, sr.tree(), left);
+    bool more = false;
     for (auto& image : removed) {
         const TreeNode node = image->node();
         remove_image(context, image);
         log::info("coalesce", "deleted vdi=" + node.uuid + " freed=" + std::to_string(node.physical_size.count()));
-        if (sr.time_is_up()) return true;
+        more = sr.time_is_up();
+        if (more) break;
     }
-    return false;
+    let_go(removed);
+    return more;
 }
 
 } // namespace
@@ -136,6 +139,8 @@ std::vector<std::unique_ptr<ClaimedImage>> replace_leaf(MergeContext& context, c
     context.storage.remove(old_name);
     context.storage.sync();
     log::info("coalesce", "leaf took over the merged image vdi=" + leaf + " was=" + merged);
+    // Whoever waits for the disk opens it as soon as the passage ends.
+    let_go(both);
     return both;
 }
 

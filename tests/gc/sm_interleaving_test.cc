@@ -35,12 +35,41 @@ private:
     std::set<std::pair<std::string, std::string>> held_;
 };
 
+/// Counts the claims that let nobody in, for as long as they are held.
+class CountedClaim final : public Claim {
+public:
+    explicit CountedClaim(int& held) : held_{held} { ++held_; }
+    ~CountedClaim() override { --held_; }
+    CountedClaim(const CountedClaim&) = delete;
+    CountedClaim& operator=(const CountedClaim&) = delete;
+
+private:
+    int& held_;
+};
+
+/// Whoever waits for the disks of a passage opens them as soon as it ends: our claims have to go before it.
+class WatchedPassage final : public Passage {
+public:
+    WatchedPassage(std::unique_ptr<Passage> passage, const int& claims)
+        : passage_{std::move(passage)}, claims_{claims} {}
+    ~WatchedPassage() override { EXPECT_EQ(claims_, 0) << "an image is still claimed behind a passage"; }
+    WatchedPassage(const WatchedPassage&) = delete;
+    WatchedPassage& operator=(const WatchedPassage&) = delete;
+
+private:
+    std::unique_ptr<Passage> passage_;
+    const int& claims_;
+};
+
 class Interleaved final : public Occupancy, public TreeSource, public Progress, public SrGate {
 public:
     Interleaved(MemoryStorage& storage, SmModel& sm, SmGate& gate, const LockOrder& order)
         : trees_{storage}, sm_{sm}, gate_{gate}, order_{order} {}
 
-    std::unique_ptr<Claim> claim(BlockDevice&, Purpose) override { return std::make_unique<Claim>(); }
+    std::unique_ptr<Claim> claim(BlockDevice&, Purpose purpose) override {
+        if (purpose != Purpose::write) return std::make_unique<Claim>();
+        return std::make_unique<CountedClaim>(claims_);
+    }
     std::optional<Opener> lock_holder(const BlockDevice&) override { return std::nullopt; }
     std::vector<std::vector<Opener>> openers(std::span<const FileIdentity> images) override {
         between("users");
@@ -62,7 +91,7 @@ public:
         between("entering");
         auto passage = gate_.enter(leaves, stop);
         between("inside");
-        return passage;
+        return std::make_unique<WatchedPassage>(std::move(passage), claims_);
     }
     std::unique_ptr<LeafGuard> guard(const std::string& leaf) override {
         between("guard");
@@ -84,6 +113,7 @@ private:
     SmModel& sm_;
     SmGate& gate_;
     const LockOrder& order_;
+    int claims_ = 0;
 };
 
 void build_sr(MemoryStorage& storage, std::mt19937_64& random) {
