@@ -124,7 +124,13 @@ Outcome Session::run(Director& director, const MergeOptions& merge, std::optiona
                      std::stop_token stop) {
     const auto working = parts_->lock->begin_work();
     const AbortWatch watch{parts_->lock->flags(), std::move(stop)};
-    recover_storage(watch.token());
+    try {
+        recover_storage(watch.token());
+    } catch (const StopRequested&) { // by whoever stops a cycle: it has not begun yet
+        Outcome nothing;
+        nothing.stopped = true;
+        return nothing;
+    }
     return parts_->cycle->run(director, merge, rate, progress, watch.token());
 }
 

@@ -55,7 +55,8 @@ AbortWatch::AbortWatch(std::string flags_of_sr, std::stop_token outer)
       wake_{::eventfd(0, EFD_CLOEXEC)}, passed_on_{std::move(outer), [this] { source_.request_stop(); }} {
     if (directory_.empty()) return;
     if (!wake_) throw SystemError::from_errno("watch", directory_);
-    watcher_ = std::thread{[this] { watch(); }};
+    // On a busy host the thread may come late: what stands already is heard before anything begins.
+    if (!pass_on()) watcher_ = std::thread{[this] { watch(); }};
 }
 
 AbortWatch::~AbortWatch() {
@@ -89,14 +90,18 @@ bool AbortWatch::arm() {
     }
 }
 
+/// Whether sm asks to end.
+bool AbortWatch::pass_on() {
+    if (!abort_requested(directory_)) return false;
+    log::notice("gc", "sm asks to end flag=" + directory_ + "/abort");
+    source_.request_stop();
+    return true;
+}
+
 void AbortWatch::watch() {
     while (!source_.stop_requested()) {
         const bool armed = arm();
-        if (abort_requested(directory_)) {
-            log::notice("gc", "sm asks to end flag=" + directory_ + "/abort");
-            source_.request_stop();
-            return;
-        }
+        if (pass_on()) return;
         std::array<pollfd, 2> waits{{{inotify_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}}};
         if (::poll(waits.data(), waits.size(), armed ? -1 : unwatched_interval_ms) < 0 && errno != EINTR) return;
         if (waits[1].revents != 0) return;

@@ -18,9 +18,9 @@ namespace coppice {
 /// next soft request, which leaves an existing flag alone, would not be heard.
 bool abort_requested(const std::string& flags_of_sr);
 
-/// Passes on a stop from the caller and sm's request to end, from the moment it is made. Sleeps in between: the
-/// directory, or what exists of the way to it, is watched with inotify. Where the host has no watch left to give, the
-/// flag is looked for twice a second.
+/// Passes on a stop from the caller and sm's request to end, from the moment it is made; one that stands already before
+/// the constructor ends. Sleeps in between: the directory, or what exists of the way to it, is watched with inotify.
+/// Where the host has no watch left to give, the flag is looked for twice a second.
 class AbortWatch {
 public:
     /// Without a directory (empty) only the caller's stop is passed on. Throws SystemError.
@@ -32,6 +32,7 @@ public:
     std::stop_token token() const { return source_.get_token(); }
 
 private:
+    bool pass_on();
     void watch();
     bool arm();
 

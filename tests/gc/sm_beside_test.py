@@ -75,6 +75,7 @@ class Beside(unittest.TestCase):
         with open(os.path.join(flags, "abort"), "w", encoding="ascii") as flag:
             flag.write(f"{os.getpid()}\n")
         _, answer = self.run_once()
+        self.assertEqual(answer["error"]["code"], "retry-later")
         self.assertEqual(answer["done"], [])
         self.assertTrue(os.path.exists(os.path.join(flags, "abort")), "whoever asks clears it")
         for name in ("gc_active", "running", "sr"):
