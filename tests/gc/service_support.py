@@ -48,6 +48,13 @@ class NotifySocket:
         self.socket.close()
 
 
+def is_socket(fd):
+    try:
+        return os.readlink(fd).startswith("socket:")
+    except FileNotFoundError:  # closed just now
+        return False
+
+
 class RunningService:
     def __init__(self, test, *options, environment=None, watchdog=None):
         self.test = test
@@ -84,6 +91,15 @@ class RunningService:
         connection.settimeout(LIMIT)
         connection.connect(self.socket_path())
         return connection
+
+    def wait_for_sockets(self, condition):
+        """How many it has, as soon as `condition` holds for that."""
+        directory, deadline, pause = f"/proc/{self.process.pid}/fd", time.monotonic() + LIMIT, threading.Event()
+        while not condition(sockets := sum(is_socket(os.path.join(directory, fd)) for fd in os.listdir(directory))):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the service has {sockets} sockets")
+            pause.wait(0.01)
+        return sockets
 
     def call(self, request):
         """The last line that comes back, or None."""
