@@ -356,7 +356,6 @@ def main():
     finally:
         if day:
             print("slowest: {1}, {0:.1f} s".format(*day.slowest))
-            print(f"openings that met a lock of the service: {day.tools.refused_opens}")
             print(", ".join(f"{name} {day.counts[name]}" for name in sorted(day.counts)))
             day.close()
         if not (failed and options.keep):

@@ -27,7 +27,6 @@ class Toolstack:
         self.sr, self.host, self.rng, self.service = sr, host, rng, service
         self.disks = {}
         self.running = {}  # uuid of a disk -> descriptors of its chain, as tapdisk has them
-        self.refused_opens = 0
         self.broken = None  # (path, its first and last bytes, uuids of the disks that read through it)
 
     # What the rest is made of
@@ -165,21 +164,9 @@ class Toolstack:
             if disk.format == "vhd":
                 write_vhd(self.path(disk.file), writes)
             else:
-                self._write_qcow2(disk, writes)
+                write_qcow2(self.chain(disk), writes)
             for offset, data in writes:
                 disk.write(offset, data)
-
-    def _write_qcow2(self, disk, writes):
-        """Before a merge has put its note down the service looks whether images can be locked, and behind the note it lets go of
-        them: for these moments an opening may meet its locks. They are short; each is counted, and printed at the end."""
-        for last in (False, False, True):
-            try:
-                return write_qcow2(self.chain(disk), writes)
-            except qemu_maker.ToolFailed as error:
-                if last or 'Failed to get "' not in str(error):
-                    raise
-                self.refused_opens += 1
-                self.service.pause(0.1)
 
     def _writes(self, size):
         for _ in range(self.rng.randrange(1, 4)):
