@@ -35,30 +35,57 @@ private:
     std::set<std::pair<std::string, std::string>> held_;
 };
 
-/// Counts the claims that let nobody in, for as long as they are held.
+/// How many claims on images are held.
+struct Claims {
+    int all = 0;
+    int writing = 0; ///< those that let nobody in
+};
+
 class CountedClaim final : public Claim {
 public:
-    explicit CountedClaim(int& held) : held_{held} { ++held_; }
-    ~CountedClaim() override { --held_; }
+    CountedClaim(Claims& held, bool writing) : held_{held}, writing_{writing} { count(1); }
+    ~CountedClaim() override { count(-1); }
     CountedClaim(const CountedClaim&) = delete;
     CountedClaim& operator=(const CountedClaim&) = delete;
 
 private:
-    int& held_;
+    void count(int one) {
+        held_.all += one;
+        if (writing_) held_.writing += one;
+    }
+
+    Claims& held_;
+    bool writing_;
 };
 
 /// Whoever waits for the disks of a passage opens them as soon as it ends: our claims have to go before it.
 class WatchedPassage final : public Passage {
 public:
-    WatchedPassage(std::unique_ptr<Passage> passage, const int& claims)
+    WatchedPassage(std::unique_ptr<Passage> passage, const Claims& claims)
         : passage_{std::move(passage)}, claims_{claims} {}
-    ~WatchedPassage() override { EXPECT_EQ(claims_, 0) << "an image is still claimed behind a passage"; }
+    ~WatchedPassage() override { EXPECT_EQ(claims_.writing, 0) << "an image is still claimed behind a passage"; }
     WatchedPassage(const WatchedPassage&) = delete;
     WatchedPassage& operator=(const WatchedPassage&) = delete;
 
 private:
     std::unique_ptr<Passage> passage_;
-    const int& claims_;
+    const Claims& claims_;
+};
+
+/// The same of whoever waits for the end of a merge.
+class WatchedAnnouncement final : public SrGate::Announcement {
+public:
+    WatchedAnnouncement(std::unique_ptr<Announcement> announcement, const Claims& claims)
+        : announcement_{std::move(announcement)}, claims_{claims} {}
+    ~WatchedAnnouncement() override { EXPECT_EQ(claims_.all, 0) << "an image is still claimed behind a merge"; }
+    WatchedAnnouncement(const WatchedAnnouncement&) = delete;
+    WatchedAnnouncement& operator=(const WatchedAnnouncement&) = delete;
+
+    bool stop_wanted() const override { return announcement_->stop_wanted(); }
+
+private:
+    std::unique_ptr<Announcement> announcement_;
+    const Claims& claims_;
 };
 
 class Interleaved final : public Occupancy, public TreeSource, public Progress, public SrGate {
@@ -67,8 +94,7 @@ public:
         : trees_{storage}, sm_{sm}, gate_{gate}, order_{order} {}
 
     std::unique_ptr<Claim> claim(BlockDevice&, Purpose purpose) override {
-        if (purpose != Purpose::write) return std::make_unique<Claim>();
-        return std::make_unique<CountedClaim>(claims_);
+        return std::make_unique<CountedClaim>(claims_, purpose == Purpose::write);
     }
     std::optional<Opener> lock_holder(const BlockDevice&) override { return std::nullopt; }
     std::vector<std::vector<Opener>> openers(std::span<const FileIdentity> images) override {
@@ -99,7 +125,7 @@ public:
     }
     std::unique_ptr<Announcement> announce(const std::string& vdi) override {
         between("announcing");
-        return gate_.announce(vdi);
+        return std::make_unique<WatchedAnnouncement>(gate_.announce(vdi), claims_);
     }
     bool readers_ask_first() const override { return gate_.readers_ask_first(); }
 
@@ -113,7 +139,7 @@ private:
     SmModel& sm_;
     SmGate& gate_;
     const LockOrder& order_;
-    int claims_ = 0;
+    Claims claims_;
 };
 
 void build_sr(MemoryStorage& storage, std::mt19937_64& random) {
