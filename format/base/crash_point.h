@@ -2,7 +2,8 @@
 //
 // Only in builds with COPPICE_FAULTS (the presets of developers and CI): with COPPICE_TEST_KILL_AFTER_CHANGES=N in the
 // environment the process sends itself SIGKILL when N changes have been made; with COPPICE_TEST_STOP_AFTER_CHANGES=N it
-// sends itself SIGSTOP then, once, so that the world can be changed under it. Elsewhere this is nothing at all.
+// sends itself SIGSTOP then, once, so that the world can be changed under it, and with N,M,… once more after M further
+// changes, and so on. Elsewhere this is nothing at all.
 // The third variable of such builds, COPPICE_TEST_TIME_FACTOR, is told of in format/base/passing_time.h.
 #pragma once
 

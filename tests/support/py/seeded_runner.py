@@ -29,16 +29,21 @@ def scratch_root():
 def run_case(job):
     function, seed, keep = job
     scratch = tempfile.mkdtemp(prefix=f"coppice-{seed}-", dir=scratch_root())
+    counts, trouble = {}, None
     try:
-        return seed, None, function(seed, scratch) or {}
+        counts = function(seed, scratch) or {}
     except Exception:  # every kind of failure is a finding to report with its seed
-        text = traceback.format_exc()
-        if keep:
-            return seed, f"{text}kept: {scratch}\n", {}
-        return seed, text, {}
-    finally:
-        if not keep:
-            shutil.rmtree(scratch, ignore_errors=True)
+        trouble = traceback.format_exc() + (f"kept: {scratch}\n" if keep else "")
+    if not (trouble and keep):
+        shutil.rmtree(scratch, ignore_errors=True)
+    return seed, trouble, counts
+
+
+def add(totals, counts):
+    """What is called "longest …" is no sum."""
+    for name, count in counts.items():
+        totals[name] = max(totals[name], count) if name.startswith("longest") else totals[name] + count
+    totals["cases"] += 1
 
 
 def main(function, *, description, count, before=None):
@@ -58,8 +63,7 @@ def main(function, *, description, count, before=None):
     jobs = ((function, seed, keep) for seed in seeds)
     with multiprocessing.Pool(options.jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
         for seed, trouble, counts in pool.imap_unordered(run_case, jobs, chunksize=1):
-            totals.update(counts)
-            totals["cases"] += 1
+            add(totals, counts)
             if trouble:
                 failures.append(seed)
                 print(f"seed {seed}: FAILED\n{trouble}", flush=True)

@@ -1,17 +1,16 @@
 #!/usr/bin/python3
-"""The storage manager on one file SR with QCOW2 disks, as a process of its own: it attaches, writes, detaches, makes snapshots, deletes
-and asks the collector to end, under its own locks and in its own order.
+"""The storage manager on one file SR with QCOW2 disks, as a process of its own: it attaches, writes, detaches, makes snapshots, deletes,
+attaches the SR anew and asks the collector to end, under its own locks and in its own order.
 
     sm_process.py SR ROOT EXPECTED SEED ACTIONS
 
 ROOT stands for /. Says "ready" when it has taken down what the disks hold; before, nobody else may work on them. What every disk has to
-hold in the end is written to EXPECTED, as raw files, and a line of JSON tells how often it did what, and how often beside a merge.
+hold in the end is written to EXPECTED, as raw files, and a line of JSON tells how often it did what, how often beside a merge, and how
+long it had to wait. An action that finds nothing to do does not count as one of ACTIONS.
 Whatever keeps it waiting for longer than the storage manager waits, and every command that fails, ends it with status 1.
 """
 
 import collections
-import contextlib
-import fcntl
 import json
 import os
 import random
@@ -28,24 +27,12 @@ import qemu_maker  # noqa: E402
 import stock_collector  # noqa: E402
 from nbd_reader import NbdGuest  # noqa: E402
 from qcow2_reader import Qcow2Layer  # noqa: E402
+from sm_locks import LIMIT, SmLocks, tell  # noqa: E402
 
-LIMIT = 60  # seconds; an abort may take that long, a handshake has no limit
 SECTOR = 512
 MERGE_COMES = 0.3  # seconds
 DEEPEST = 30  # images of a chain
-
-
-class Late(Exception):
-    """Something has kept the storage manager waiting for too long."""
-
-
-def wait_until(condition, what):
-    """Looks again and again, as the storage manager does."""
-    deadline, pause = time.monotonic() + LIMIT, threading.Event()
-    while not condition():
-        if time.monotonic() > deadline:
-            raise Late(what)
-        pause.wait(0.01)
+FEWEST, MOST = 2, 12  # disks
 
 
 def tool(*argv):
@@ -66,10 +53,8 @@ def state(path):
 
 class StorageManager:
     def __init__(self, sr, root, seed):
-        self.sr, self.name, self.rng = sr, os.path.basename(sr), random.Random(f"sm {seed}")
-        self.locks = os.path.join(root, "var/lock/sm")
-        self.flags = os.path.join(root, "var/run/sm/ipc", self.name)
-        self.run_files = os.path.join(root, "run/nonpersistent/sm", self.name)
+        self.sr, self.rng = sr, random.Random(f"sm {seed}")
+        self.host = SmLocks(root, os.path.basename(sr))
         self.guests, self.opened, self.bytes, self.counts = {}, {}, {}, collections.Counter()
         for file in os.listdir(sr):
             layer = Qcow2Layer(os.path.join(sr, file))
@@ -81,18 +66,6 @@ class StorageManager:
 
     def path(self, disk):
         return os.path.join(self.sr, disk + ".qcow2")
-
-    def lock_file(self, space, name):
-        directory = os.path.join(self.locks, space)
-        os.makedirs(directory, exist_ok=True)
-        return open(os.path.join(directory, name), "w+", encoding="ascii")
-
-    @contextlib.contextmanager
-    def locked(self, space, name):
-        with self.lock_file(space, name) as file:
-            # Waits in the kernel; who watches over this process ends it when it never comes.
-            fcntl.lockf(file, fcntl.LOCK_EX)
-            yield
 
     def content(self, disk):
         output = os.path.join(os.path.dirname(self.sr), f"sm-{disk}")
@@ -115,14 +88,9 @@ class StorageManager:
     def cancel_merges(self, disk):
         """Before tapdisk opens a chain: the merges in it are asked to end, and waited for."""
         for image in self.ancestors(disk):
-            if not os.path.exists(os.path.join(self.sr, "coalesce_" + image)):
-                continue
-            file = os.path.join(self.run_files, "gc_running_" + image)
-            os.makedirs(self.run_files, exist_ok=True)
-            with open(file, "w", encoding="ascii"):
-                pass
-            wait_until(lambda place=file: not os.path.exists(place), f"the merge of {image} does not end")
-            self.counts["merges ended"] += 1
+            if os.path.exists(os.path.join(self.sr, "coalesce_" + image)):
+                self.host.end_merge(image)
+                self.counts["merges ended"] += 1
 
     def open(self, disk):
         """tapdisk. Not every one takes image locks."""
@@ -139,8 +107,6 @@ class StorageManager:
 
     def read(self, disk):
         """Some of it: what the guest has not looked at yet, it does not remember."""
-        if disk not in self.guests:
-            return
         length = 4 * SECTOR * self.rng.randrange(1, 64)
         offset = SECTOR * self.rng.randrange((len(self.bytes[disk]) - length) // SECTOR)
         if self.guests[disk].read(offset, length) != self.bytes[disk][offset : offset + length]:
@@ -156,23 +122,19 @@ class StorageManager:
             guest.close()
 
     def attach(self, disk):
-        if disk in self.guests:
-            return
-        with self.locked(self.name, "sr"):
+        with self.host.sr_held():
             pass  # attaching alone; activating does not hold it
-        with self.locked(disk, "vdi"):
+        with self.host.held(disk, "vdi"):
+            if self.rng.random() < 0.3:
+                self.host.try_sr()
             self.cancel_merges(disk)
             self.open(disk)
 
     def detach(self, disk):
-        if disk not in self.guests:
-            return
-        with self.locked(disk, "vdi"):
+        with self.host.held(disk, "vdi"):
             self.close(disk)
 
     def write(self, disk):
-        if disk not in self.guests:
-            return
         data = self.rng.randbytes(SECTOR * self.rng.randrange(1, 200))
         offset = SECTOR * self.rng.randrange((len(self.bytes[disk]) - len(data)) // SECTOR)
         self.guests[disk].write(offset, data)
@@ -180,10 +142,10 @@ class StorageManager:
 
     def snapshot(self, disk):
         """An attached disk is paused meanwhile. A copy of the disk becomes visible beside it, or only a hidden base is left."""
-        with self.locked(self.name, "sr"):
+        with self.host.sr_held():
             paused = disk in self.guests
             if paused:
-                with self.locked(disk, "vdi"):
+                with self.host.held(disk, "vdi"):
                     self.close(disk)
             # Without -U: fails on what anybody says to write.
             depth = tool("qemu-img", "info", "--backing-chain", "--output=json", self.path(disk)).count('"backing-filename"') + 1
@@ -191,13 +153,13 @@ class StorageManager:
                 base = str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
                 os.link(self.path(disk), self.path(base))
                 self.child(base, self.path(disk))
-                if self.rng.random() < 0.5:
+                if len(self.bytes) < MOST and self.rng.random() < 0.5:
                     copy = str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
                     self.child(base, self.path(copy))
                     self.bytes[copy] = bytearray(self.bytes[disk])
                 stock_collector.set_hidden(self.path(base), True)
             if paused:
-                with self.locked(disk, "vdi"):
+                with self.host.held(disk, "vdi"):
                     self.open(disk)
 
     def child(self, base, path):
@@ -206,56 +168,66 @@ class StorageManager:
         os.rename(path + ".new", path)
 
     def delete(self, disk):
-        if disk in self.guests or len(self.bytes) < 2:
-            return
-        with self.locked(self.name, "sr"):
+        with self.host.sr_held():
             if self.rng.random() < 0.5:
                 os.unlink(self.path(disk))
             else:
                 stock_collector.set_hidden(self.path(disk), True)
             del self.bytes[disk]
+            self.host.forget(disk)
 
     def abort(self, _):
-        """Until the collector is proven to be gone."""
-        flag = os.path.join(self.flags, "abort")
+        with self.host.collector_ended():
+            pass
 
-        def gone():
-            with self.lock_file(self.name, "gc_active") as file:
-                try:
-                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return False
-            return True
-        if gone():
-            return
-        os.makedirs(self.flags, exist_ok=True)
-        with open(flag, "w", encoding="ascii") as file:
-            file.write(f"{os.getpid()}\n")
-        try:
-            wait_until(gone, "the collector does not end")
-        finally:
-            os.unlink(flag)
+    def attach_sr(self, _):
+        """What a reset before it does: no collector may be in the middle of its work."""
+        with self.host.collector_ended(), self.host.held(self.host.sr, "running"), self.host.sr_held():
+            pass
 
     def wait_for_merge(self):
         """Until one is somewhere on its way. There may be nothing left to merge."""
+        if self.merges():
+            return
+        tell("waits for a merge")
         deadline, pause = time.monotonic() + MERGE_COMES, threading.Event()
         while not self.merges() and time.monotonic() < deadline:
             pause.wait(0.002)
-        if self.merges():
-            pause.wait(self.rng.uniform(0, 0.05))
+        tell("goes on")
 
     def merges(self):
-        return any(name.startswith("coalesce_") for name in os.listdir(self.sr))
+        return {name.split("_")[1] for name in os.listdir(self.sr) if name.startswith("coalesce_")}
+
+    def some(self, disks):
+        """More often than not one whose chain is worked on."""
+        merged = self.merges()
+        if merged and self.rng.random() < 0.6:
+            disks = [disk for disk in disks if disk and merged & set(self.ancestors(disk))] or disks
+        return self.rng.choice(disks)
+
+    def possible(self):
+        """What there is to be done, {action: disks}."""
+        running = sorted(self.guests)
+        resting = sorted(self.bytes.keys() - self.guests.keys())
+        may_run = resting if 3 * len(running) < len(self.bytes) else []  # nothing is merged below one that runs
+        collector = [None] if self.host.collector_works() else []
+        return {self.attach: may_run, self.write: running, self.read: running, self.detach: running, self.snapshot: sorted(self.bytes),
+                self.delete: resting if len(self.bytes) > FEWEST else [], self.abort: collector, self.attach_sr: collector}
 
     def act(self):
-        if self.rng.random() < 0.7:
+        if self.rng.random() < 0.3:
             self.wait_for_merge()
-        disk = self.rng.choice(sorted(self.bytes))
-        action = self.rng.choice(2 * [self.attach, self.write, self.read, self.detach, self.snapshot] + [self.detach, self.delete, self.abort])
+        possible = {action: disks for action, disks in self.possible().items() if disks}
+        weights = [WEIGHTS[action.__name__] for action in possible]
+        action, = self.rng.choices(list(possible), weights)
+        disk = self.some(possible[action])
         beside = " beside a merge" if self.merges() else ""
-        print(f"{action.__name__} {disk}{beside}", file=sys.stderr, flush=True)
+        tell(f"{action.__name__} {disk or ''}{beside}")
         self.counts[action.__name__ + beside] += 1
         action(disk)
+
+
+WEIGHTS = {"attach": 5, "write": 2, "read": 1, "detach": 5, "snapshot": 5, "delete": 2, "abort": 1, "attach_sr": 1}
 
 
 def main(sr, root, expected, seed, actions):
@@ -274,7 +246,7 @@ def main(sr, root, expected, seed, actions):
     for disk, content in manager.bytes.items():
         with open(os.path.join(expected, disk + ".raw"), "wb") as file:
             file.write(content)
-    print(json.dumps(manager.counts), flush=True)
+    print(json.dumps(manager.counts | manager.host.longest), flush=True)
 
 
 if __name__ == "__main__":
