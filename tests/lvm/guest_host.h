@@ -8,9 +8,12 @@
 #include "lvm/process_runner.h"
 
 #include <atomic>
+#include <random>
 #include <thread>
 
 namespace coppice::lvm::test {
+
+extern std::mt19937_64 random_source; ///< its seed is printed
 
 /// Serves the fair lock as sm's service does: one at a time.
 class FairLockServer {

@@ -10,7 +10,7 @@ RUN_IN_VM = os.path.join(HERE, "..", "vm", "run-in-vm")
 
 def main(guest, *options):
     environment = {**os.environ, "LVM_SYSTEM_DIR": os.path.join(HERE, "system")}
-    return subprocess.run([RUN_IN_VM, "--timeout", "240", "--disk", "4G", "--disk", "4G", *options, "--", guest],
+    return subprocess.run([RUN_IN_VM, "--timeout", "240", "--disk", "4G", "--disk", "4G", "--disk", "8T", *options, "--", guest],
                           env=environment, check=False).returncode
 
 

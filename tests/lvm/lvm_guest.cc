@@ -16,6 +16,9 @@
 #include <sys/wait.h>
 
 namespace coppice::lvm::test {
+
+std::mt19937_64 random_source;
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -23,8 +26,6 @@ using coppice::test::must_run;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-std::mt19937_64 random_source;
 
 class LvmGuest : public testing::Test {
 protected:
