@@ -82,18 +82,21 @@ class VolumeGroup:
 
         `leave_free`: the number of extents that stay free; the LV FILLER takes all others.
         """
-        free = self._place(volumes, rng)
-        if leave_free is not None:
-            volumes = volumes + [self._filler(free, leave_free)]
+        volumes = self.placed(volumes, rng, leave_free)
         path = "/run/volume-group"
         run("vgcfgbackup", "-q", "-f", path, self.name)
         with open(path, encoding="utf-8") as file:
             text = file.read()
         end = text.rindex("\n}")
-        described = "".join(_described(volume, rng) for volume in volumes)
+        texts = "".join(described(volume, rng) for volume in volumes)
         with open(path, "w", encoding="utf-8") as file:
-            file.write(f"{text[:end]}\nlogical_volumes {{\n{described}}}\n{text[end:]}")
+            file.write(f"{text[:end]}\nlogical_volumes {{\n{texts}}}\n{text[end:]}")
         run("vgcfgrestore", "-q", "-f", path, self.name)
+
+    def placed(self, volumes, rng, leave_free=None):
+        """The volumes with their places, and the filler, if there is one."""
+        free = self._place(volumes, rng)
+        return volumes if leave_free is None else volumes + [self._filler(free, leave_free)]
 
     def _place(self, volumes, rng):
         """Returns what stays free: [[first extent, behind the last one]] of each PV."""
@@ -208,15 +211,19 @@ class VolumeGroup:
             run("lvchange", "-an", *names)
 
 
-def _described(volume, rng):
-    """As vgcfgbackup(8) has it."""
+def random_id(rng):
     digits = "".join(rng.choice(ID_CHARACTERS) for _ in range(32))
     pieces, at = [], 0
     for length in ID_PIECES:
         pieces.append(digits[at : at + length])
         at += length
+    return "-".join(pieces)
+
+
+def described(volume, rng):
+    """As vgcfgbackup(8) has it."""
     status = ["READ", *(["WRITE"] if volume.writable else []), "VISIBLE"]
-    text = (f'{volume.name} {{\nid = "{"-".join(pieces)}"\nstatus = {json.dumps(status)}\nflags = []\n'
+    text = (f'{volume.name} {{\nid = "{random_id(rng)}"\nstatus = {json.dumps(status)}\nflags = []\n'
             f"tags = {json.dumps(volume.tags)}\nsegment_count = {len(volume.pieces)}\n")
     start = 0
     for number, (pv, first, count) in enumerate(volume.pieces, 1):

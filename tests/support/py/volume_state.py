@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import tempfile
 from dataclasses import dataclass
 
 import chain_reader
@@ -143,11 +144,11 @@ class VolumeState:
         for node in self.visible():
             # It knows neither differencing VHDs nor sector bitmaps.
             if {layer.format for layer in self.chain(node)} <= {"raw", "qcow2"}:
-                output = "/dev/shm/qemu.raw"
-                qemu_maker.convert([(self.path(layer), DRIVERS[layer.format]) for layer in self.chain(node)], output)
-                if chain_reader.fingerprint("/dev/shm", "qemu.raw") != self._prints[node.uuid]:
-                    raise oracles.Failure(f"qemu-img reads {node.file} differently")
-                os.unlink(output)
+                with tempfile.TemporaryDirectory(prefix="coppice-qemu-", dir="/dev/shm") as place:
+                    chain = [(self.path(layer), DRIVERS[layer.format]) for layer in self.chain(node)]
+                    qemu_maker.convert(chain, os.path.join(place, "qemu.raw"))
+                    if chain_reader.fingerprint(place, "qemu.raw") != self._prints[node.uuid]:
+                        raise oracles.Failure(f"qemu-img reads {node.file} differently")
                 self.compared += 1
 
     # As sr_state.SrState
