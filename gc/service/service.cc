@@ -12,14 +12,15 @@
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <cstdlib>
 #include <fcntl.h>
 #include <fstream>
-#include <future>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <thread>
+#include <unistd.h>
 #include <utility>
 
 namespace coppice {
@@ -35,7 +36,6 @@ constexpr milliseconds settling{1000};
 constexpr milliseconds longest_settling{10'000};
 /// A stop is honoured within a second. What has not come to rest by then is left as by a kill, which is safe.
 constexpr milliseconds longest_stop{900};
-constexpr milliseconds longest_withdrawal{90};
 /// After sm asked for the SR, before it is looked whether it is still needed.
 constexpr UnixSeconds giving_way = 5;
 constexpr UnixSeconds longest_wait = 300;
@@ -131,22 +131,29 @@ void Service::stop() {
     });
 }
 
-/// A merge that is left behind is no longer going on: sm would wait for its end before it opens the chain.
+/// A merge that is left behind is no longer going on: sm would wait for its end before it opens the chain. But as long
+/// as a thread of ours may write to the chain, or holds its locks, nobody may be told so: that is done by a process of
+/// its own, behind the end of this one. A file server that is away keeps that process, not us.
 void Service::withdraw_notes() const {
     const auto operation = board_.status().operation;
     if (!operation) return;
     const std::string& vdi = operation->step.vdi;
-    std::promise<void> done;
-    const auto withdrawn = done.get_future();
-    // A file server that is away keeps whoever asks it for ever: not us.
-    std::thread{[notes = std::vector{directory_ + "/coalesce_" + vdi,
-                                     SmDirectories::of_this_host().run_files + "/" + key_ + "/gc_running_" + vdi},
-                 told = std::move(done)]() mutable {
-        for (const std::string& note : notes) // one that is a volume is removed by the next run
-            ::unlink(note.c_str());
-        told.set_value();
-    }}.detach();
-    withdrawn.wait_for(longest_withdrawal);
+    const std::array<std::string, 2> notes{directory_ + "/coalesce_" + vdi, // one that is a volume: by the next run
+                                           SmDirectories::of_this_host().run_files + "/" + key_ + "/gc_running_" + vdi};
+    const pid_t parent = ::getpid();
+    std::array<int, 2> life{};
+    if (::pipe2(life.data(), O_CLOEXEC) != 0 || ::fork() != 0) return; // our end of the pipe closes with us
+    // Copied from a process with threads: nothing but plain system calls from here on.
+    std::signal(SIGTERM, SIG_IGN);
+    if (::dup2(life[0], STDIN_FILENO) < 0) ::_exit(1);
+    ::closefrom(STDIN_FILENO + 1); // the locks of descriptors that we share would outlive their owner
+    for (char none = 0; ::read(STDIN_FILENO, &none, 1) != 0;) {
+    }
+    while (::getppid() == parent)
+        ::poll(nullptr, 0, 1);
+    for (const std::string& note : notes)
+        ::unlink(note.c_str());
+    ::_exit(0);
 }
 
 void Service::reload() {

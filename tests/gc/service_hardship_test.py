@@ -22,20 +22,24 @@ CLOCK = "COPPICE_TEST_TIME_FACTOR"
 GARBAGE = "99999999-0001-4000-8000-000000000000.qcow2"
 YEAR = 365 * 24 * 3600
 MIB = 1 << 20
-PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
+PTRACE_CONT, PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_O_TRACEEXIT, WALL = 7, 0x4206, 0x4207, 0x40, 0x40000000
 
 
 def qemu(program, *arguments):
     subprocess.run([program, *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
-def stop_thread(tid):
-    """For good: until the process ends. The caller's thread becomes its tracer, and has to wait for its end."""
+def ptrace(request, tid, data=0):
     libc = ctypes.CDLL(None, use_errno=True)
     libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-    for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
-        if libc.ptrace(request, tid, None, None) != 0:
-            raise OSError(ctypes.get_errno(), "ptrace")
+    if libc.ptrace(request, tid, None, data) != 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+
+
+def stop_thread(tid):
+    """Until the process ends, and once more right before its own end. The caller's thread becomes its tracer, and has to wait for that."""
+    ptrace(PTRACE_SEIZE, tid, PTRACE_O_TRACEEXIT)
+    ptrace(PTRACE_INTERRUPT, tid)
     os.waitpid(tid, WALL)
 
 
@@ -113,11 +117,15 @@ class Trickle(Hardship):
         """A process is not gone before the tracer of its threads has been told of their ends."""
         for tid in threads:
             with contextlib.suppress(ChildProcessError):  # told before
-                os.waitpid(tid, WALL)
+                while os.WIFSTOPPED(os.waitpid(tid, WALL)[1]):
+                    ptrace(PTRACE_CONT, tid)
 
     def bury(self, process, threads):
         if process.returncode is None:
             process.kill()
+            for tid in threads:
+                with contextlib.suppress(OSError):  # not stopped, or gone
+                    ptrace(PTRACE_CONT, tid)
             self.wait_dead(threads)
 
     def goes_on(self):
@@ -146,10 +154,18 @@ class Trickle(Hardship):
             stop_thread(tid)
         self.assertEqual(len(self.notes()), 2, self.notes())
         process.send_signal(signal.SIGTERM)
+        for tid in others:  # is about to end, and has all its files
+            self.assertTrue(os.WIFSTOPPED(os.waitpid(tid, WALL)[1]))
+        self.assertEqual(len(self.notes()), 2, "a thread that may still write is left when sm is let in")
+        for tid in others:
+            ptrace(PTRACE_CONT, tid)
         self.wait_dead(others)
         self.assertEqual(process.wait(timeout=LIMIT), 0)
-        self.assertFalse(self.ended_orderly(), "the case is another one")
+        deadline, pause = time.monotonic() + LIMIT, threading.Event()
+        while self.notes() and time.monotonic() < deadline:
+            pause.wait(0.001)
         self.assertEqual(self.notes(), [])
+        self.assertFalse(self.ended_orderly(), "the case is another one")
         self.goes_on()
 
 
