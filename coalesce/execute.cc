@@ -4,6 +4,7 @@
 #include "coalesce/merge_operation.h"
 #include "coalesce/merge_room.h"
 #include "coalesce/relink.h"
+#include "coalesce/sliced_merge.h"
 #include "coalesce/still_valid.h"
 #include "format/base/error.h"
 #include "format/base/log.h"
@@ -172,12 +173,18 @@ StepResult execute(const Step& step, MergeContext& context) {
     if (step.kind == StepKind::collect) {
         execute_collect(step, context);
     } else {
+        if (step.in_slices) {
+            SlicedMerge slices{step, context};
+            slices.run();
+            result.copied = slices.moved().copied;
+            result.shared = slices.moved().shared;
+        }
         MergeOperation operation{step, context};
         operation.merge();
         complete(step, operation.record(), context);
         operation.close();
-        result.copied = operation.copied();
-        result.shared = operation.shared();
+        result.copied += operation.copied();
+        result.shared += operation.shared();
         result.resumed = operation.resumed();
     }
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();

@@ -5,6 +5,7 @@
 #include "format/base/byte_range.h"
 #include "format/check.h"
 #include "format/image.h"
+#include "format/tail_space.h"
 #include "format/target_shape.h"
 #include "format/target_space.h"
 
@@ -29,6 +30,7 @@ struct LayerFacts {
     TargetShape shape;
     CheckReport check;
     std::shared_ptr<const TargetSpace> space{}; ///< exact, where the storage has volumes; else null
+    std::shared_ptr<const TailSpace> tail{};    ///< where the storage has volumes; null also for some formats
     Bytes size_unit{};                          ///< of volumes, whose sizes are multiples of it; else 0
 };
 

@@ -5,6 +5,7 @@
 #include "coalesce/merge_room.h"
 #include "coalesce/sm_note.h"
 #include "coalesce/step_json.h"
+#include "coalesce/step_shape.h"
 #include "coalesce/still_valid.h"
 #include "format/base/error.h"
 #include "format/base/log.h"
@@ -37,35 +38,12 @@ constexpr Bytes batch_into_disk = 8_MiB;
 
 MergeOperation::MergeOperation(const Step& step, MergeContext& context) : step_{step}, context_{context} {
     const SrTree tree = context.trees.current();
-    require_shape(tree);
+    require_shape(step_, tree);
     open(tree);
     take_up_or_begin();
 }
 
 MergeOperation::~MergeOperation() = default;
-
-/// The plan was made a while ago: every link that the step relies on is looked at again.
-void MergeOperation::require_shape(const SrTree& tree) const {
-    const bool down = step_.direction == Direction::down;
-    std::vector<std::string> path = step_.emptied; // newest first
-    path.insert(down ? path.end() : path.begin(), *step_.into);
-    for (std::size_t i = 0; i + 1 < path.size(); ++i) {
-        const TreeNode& child = require_node(tree, path[i]);
-        const TreeNode& parent = require_node(tree, path[i + 1]);
-        if (child.parent != parent.uuid)
-            throw Refused{"siblings", child.uuid, "its parent is no longer " + parent.uuid};
-        if (!parent.hidden) throw Refused{"parent-visible", parent.uuid, "is visible: its content is somebody's disk"};
-        if (tree.children(parent.uuid).size() != 1) throw Refused{"siblings", parent.uuid, "has got another child"};
-    }
-    const TreeNode& newest = require_node(tree, path.front());
-    const bool leaf_poured = down && step_.kind == StepKind::leaf_coalesce;
-    if (down && !leaf_poured && !newest.hidden) throw Refused{"siblings", newest.uuid, "is visible now"};
-    if (leaf_poured && (newest.hidden || !tree.children(newest.uuid).empty()))
-        throw Refused{"siblings", newest.uuid, "is no longer a visible leaf"};
-    // A disk never changes its size under a guest: a leaf that is smaller than what it is poured into would grow.
-    if (leaf_poured && require_node(tree, *step_.into).virtual_size > newest.virtual_size)
-        throw Refused{"virtual-size", newest.uuid, "is smaller than " + *step_.into};
-}
 
 void MergeOperation::open(const SrTree& tree) {
     make_room_for(step_, tree, context_);
@@ -126,7 +104,7 @@ void MergeOperation::take_up_or_begin() {
 /// whoever was before us is seen here, and whoever comes later finds the note of this merge.
 LockedSr MergeOperation::enter_unused() {
     LockedSr sr{context_, [&](const SrTree&) { return std::set<std::string>{*step_.into}; }};
-    require_shape(sr.tree());
+    require_shape(step_, sr.tree());
     std::set<std::string> touched{step_.emptied.begin(), step_.emptied.end()};
     touched.insert(*step_.into);
     require_closed(context_, sr.tree(), touched);

@@ -33,7 +33,6 @@ public:
     Bytes shared() const { return record_.shared_bytes; }
 
 private:
-    void require_shape(const SrTree& tree) const;
     void open(const SrTree& tree);
     void take_up_or_begin();
     LockedSr enter_unused();

@@ -21,6 +21,18 @@ ChainRun clipped(const ChainRun& run, ByteRange guest) {
     return part;
 }
 
+/// The parts of `runs` inside `stretches`. Both ascending and disjoint.
+std::vector<ChainRun> within(const std::vector<ChainRun>& runs, const RangeList& stretches) {
+    std::vector<ChainRun> result;
+    for (const ChainRun& run : runs) {
+        auto stretch =
+            std::ranges::partition_point(stretches, [&](const ByteRange& s) { return s.end <= run.guest.begin; });
+        for (; stretch != stretches.end() && stretch->begin < run.guest.end; ++stretch)
+            result.push_back(clipped(run, intersection(run.guest, *stretch)));
+    }
+    return result;
+}
+
 /// The parts of `runs` that none of `covered` covers. Both ascending and disjoint.
 std::vector<ChainRun> without(const std::vector<ChainRun>& runs, const std::vector<MapRun>& covered) {
     std::vector<ChainRun> result;
@@ -86,8 +98,13 @@ Bytes fill(Batch& batch, const std::vector<ChainRun>& runs, ByteRange window, By
 
 } // namespace
 
-std::vector<ChainRun> runs_to_write(const MergePass& pass, ByteRange window) {
+std::vector<ChainRun> source_runs(const MergePass& pass, ByteRange window) {
     std::vector<ChainRun> runs = composite_map(pass.sources, window);
+    return pass.only == nullptr ? runs : within(runs, *pass.only);
+}
+
+std::vector<ChainRun> runs_to_write(const MergePass& pass, ByteRange window) {
+    std::vector<ChainRun> runs = source_runs(pass, window);
     if (pass.rank == MergePass::Rank::older) {
         const ByteRange inside = intersection(window, {0_B, pass.target.virtual_size()});
         if (!inside.empty()) runs = without(runs, pass.target.map(inside));

@@ -27,6 +27,8 @@ struct MergePass {
     /// Down: sources are newer than the target and win. Up: they are older, and fill only what the target leaves open.
     enum class Rank { newer, older };
     Rank rank;
+    /// Only what lies in these stretches of the guest's disk takes part; nullptr: everything.
+    const RangeList* only = nullptr;
     /// One write hands over at most about this much.
     Bytes batch = batch_limit;
     /// Does each write: others may have to be kept out for it.
@@ -40,6 +42,9 @@ using OnDurable = std::function<void(Bytes cursor, Bytes handled)>;
 /// From `cursor` on. Throws StopRequested between two batches.
 void run_merge_pass(const MergePass& pass, MergeTarget& target, DataMover& mover, Bytes cursor, std::stop_token stop,
                     const OnDurable& on_durable);
+
+/// What the sources of `pass` say in `window`, as far as it takes part.
+std::vector<ChainRun> source_runs(const MergePass& pass, ByteRange window);
 
 /// The runs of `pass` in `window` that the target needs to be given: what it holds already (Rank::older), and zeros
 /// that need not be written down, are left out.

@@ -82,6 +82,18 @@ void cut_delayed(std::vector<Step>& steps, const Policy& policy, const PlanIndex
     steps.resize(first);
 }
 
+/// Two neighbours of a group as a group of their own.
+MergeGroup pair_of(const MergeGroup& group, std::size_t newer) {
+    MergeGroup pair = group;
+    pair.members = {group.members[newer], group.members[newer + 1]};
+    if (newer > 0) {
+        pair.top = MergeGroup::Top::hidden;
+        pair.top_children = {group.members[newer - 1]};
+    }
+    if (newer + 2 < group.members.size()) pair.beneath = group.members[newer + 2];
+    return pair;
+}
+
 /// A group with what was found out about it, until it is in the plan or given up.
 struct Pending {
     const MergeGroup* group = nullptr;
@@ -123,6 +135,8 @@ public:
             retry_waiting();
         }
         try_second_best();
+        while (try_slices()) {
+        }
         for (const auto& [needs, entry] : waiting_)
             explain_no_space(entry);
     }
@@ -167,16 +181,55 @@ private:
         }
     }
 
+    /// Where no way fits at once, two neighbours of a group may still be merged piece by piece; what is left of the
+    /// group is for the next plan. True where that has let something in.
+    bool try_slices() {
+        for (const auto& [needs, entry] : waiting_) {
+            const auto step = sliced(entry);
+            if (!step) continue;
+            waiting_.erase({needs, entry});
+            take(*step);
+            retry_waiting();
+            return true;
+        }
+        return false;
+    }
+
+    std::optional<Step> sliced(std::size_t entry) {
+        const MergeGroup& group = *pending_[entry].group;
+        for (std::size_t newer = 0; newer + 1 < group.members.size(); ++newer) {
+            const MergeGroup pair = pair_of(group, newer);
+            const GroupPrice price{index_, pair, facts_};
+            const auto options = price.options(policy_);
+            if (std::holds_alternative<GroupPrice::Refusal>(options)) continue;
+            for (const MergeOption& option : std::get<std::vector<MergeOption>>(options)) {
+                if (first_delayed(price.steps(option), policy_) == 0) continue;
+                const auto result = price.in_slices(option, free_);
+                if (!result) continue;
+                if (const auto* step = std::get_if<Step>(&*result)) return *step;
+                Bytes& least = least_need_[entry];
+                least = std::min(least, free_ + std::get<SlicesLack>(*result).lacking);
+            }
+        }
+        return std::nullopt;
+    }
+
     std::vector<Step> price(const Pending& entry, const MergeOption& option) const {
         return GroupPrice{index_, *entry.group, facts_}.steps(option);
     }
 
     void explain_no_space(std::size_t entry) {
         const Bytes needs = std::min(pending_[entry].best_needs, least_need_.at(entry));
-        skipped_.add(*pending_[entry].group, {"no-space",
-                                              "needs " + std::to_string(needs.count()) + " bytes, " +
-                                                  std::to_string(free_.count()) + " are free",
-                                              "", needs});
+        skipped_.add(*pending_[entry].group, {"no-space", space_text(needs, entry), "", needs});
+    }
+
+    std::string space_text(Bytes needs, std::size_t entry) const {
+        const std::string text =
+            "needs " + std::to_string(needs.count()) + " bytes, " + std::to_string(free_.count()) + " are free";
+        const Bytes unit = facts_.at(index_.node(pending_[entry].group->members.front()).uuid).size_unit;
+        if (unit == 0_B || needs <= free_) return text;
+        return text + ": lacks " + std::to_string(units_needed(needs - free_, unit)) + " extents of " +
+               std::to_string(unit.count()) + " bytes";
     }
 
     void take(const std::vector<Step>& steps) {
@@ -196,7 +249,10 @@ private:
             follow_renames(step);
         }
         const Bytes after = free_ + emptied;
-        free_ = after > step.space_needed ? after - step.space_needed : 0_B;
+        if (step.in_slices) // what it needs at a time is not what it takes in all
+            free_ += step.space_freed;
+        else
+            free_ = after > step.space_needed ? after - step.space_needed : 0_B;
         steps_.push_back(std::move(step));
     }
 

@@ -43,9 +43,12 @@ struct Step {
     std::vector<std::string> relinked;
     /// The UUID under which `into` lives on: its own, or that of the leaf that was poured into it.
     std::string survivor;
-    Bytes copy_bytes;                      ///< guest data that moves
-    Bytes space_needed;                    ///< what the SR must have free while it runs
-    Bytes space_freed;                     ///< what it has more than before when it is done
+    Bytes copy_bytes;   ///< guest data that moves
+    Bytes space_needed; ///< what the SR must have free while it runs
+    Bytes space_freed;  ///< what it has more than before when it is done
+    /// It fits only piece by piece: what has been copied leaves the emptied image, and its room goes to the rest. A
+    /// merge of two images on volumes.
+    bool in_slices = false;
     std::optional<std::uint64_t> pause_ms; ///< expected pause of a guest; nullopt when nothing has to pause
 
     bool operator==(const Step&) const = default;

@@ -1,5 +1,8 @@
 #include "coalesce/plan_price.h"
 
+#include "coalesce/volume_format.h"
+#include "lvm/thick_space.h"
+
 #include <algorithm>
 #include <tuple>
 
@@ -264,6 +267,44 @@ Step GroupPrice::up(std::size_t target) const {
     finish(step, target + 1, count(), room(target, into, incoming(target + 1, count()), [&] {
                return pulled_up(size, layers(target + 1, count()), layers_below(count()));
            }));
+    return step;
+}
+
+/// Disks keep what they have: a guest may start at any time. A disk that is smaller than its guest may fill it is a
+/// snapshot's.
+bool GroupPrice::may_be_sliced(std::size_t source, std::size_t target) const {
+    const TreeNode& from = member(source);
+    if (facts(source).tail == nullptr || facts(target).space == nullptr || !member(target).hidden) return false;
+    return from.hidden || from.physical_size < lvm::sm::full(volume_format(from.format), from.virtual_size);
+}
+
+std::optional<std::variant<Step, SlicesLack>> GroupPrice::in_slices(const MergeOption& option, Bytes free) const {
+    const std::size_t source = option.target == 0 ? 1 : 0;
+    if (count() != 2 || !may_be_sliced(source, option.target)) return std::nullopt;
+    Step step = steps(option).front();
+    const TreeNode& into = member(option.target);
+    const bool down = step.direction == Direction::down;
+    const SlicedPair pair{step.direction,
+                          {facts(source).map, member(source).virtual_size},
+                          layers_below(2),
+                          down ? std::max(into.virtual_size, size_) : into.virtual_size,
+                          *facts(source).tail,
+                          *facts(option.target).space,
+                          member(source).physical_size,
+                          into.physical_size,
+                          facts(source).size_unit};
+    const Bytes entries = 2 * pair.unit;
+    const Slices slices{pair};
+    Bytes room = minus_floor(free, entries);
+    auto result = walk(slices, pair, room);
+    // What lacks at one place may not be all: later ones may need more.
+    while (const auto* lack = std::get_if<SlicesLack>(&result)) {
+        room += lack->lacking;
+        result = walk(slices, pair, room);
+    }
+    if (room + entries > free) return SlicesLack{room + entries - free};
+    step.in_slices = true;
+    step.space_needed = std::get<SlicesFit>(result).peak + entries;
     return step;
 }
 

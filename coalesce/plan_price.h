@@ -8,6 +8,7 @@
 #include "coalesce/plan.h"
 #include "coalesce/plan_groups.h"
 #include "coalesce/plan_index.h"
+#include "coalesce/slices.h"
 
 #include <functional>
 #include <optional>
@@ -50,6 +51,11 @@ public:
     /// Linear in the number of runs.
     std::vector<Step> steps(const MergeOption& option) const;
 
+    /// The only step of `option`, of a group of two, done in slices so that it fits into `free` bytes; how much more
+    /// than that it would need; or nullopt where it cannot be done so: not on volumes, or one of the two is a disk that
+    /// has to keep its room.
+    std::optional<std::variant<Step, SlicesLack>> in_slices(const MergeOption& option, Bytes free) const;
+
 private:
     struct LayerRun {
         GuestRun run;
@@ -71,6 +77,7 @@ private:
     std::optional<Refusal> format_refusal(std::size_t target, const Policy& policy) const;
     bool has_qcow2_over_vhd() const;
     std::size_t header_changes(std::size_t target) const;
+    bool may_be_sliced(std::size_t source, std::size_t target) const;
     void prefer_less_space(std::vector<MergeOption>& options) const;
 
     Step down(std::size_t target) const;

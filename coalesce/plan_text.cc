@@ -40,6 +40,7 @@ std::string to_text(const Step& step) {
         line += " into " + printable(*step.into) + " (" + std::string{to_string(step.direction)} + ", " +
                 std::string{to_string(step.mode)} + "): copies " + human_size(step.copy_bytes) + ", needs " +
                 human_size(step.space_needed) + ", frees " + human_size(step.space_freed);
+        if (step.in_slices) line += ", in slices";
         line +=
             step.parent_after ? "; parent becomes " + printable(*step.parent_after) : std::string{"; becomes a root"};
         if (!step.relinked.empty()) line += "; relinks " + joined(step.relinked);

@@ -53,6 +53,7 @@ json::object to_json(const Step& step) {
     result["relinked"] = json::value_from(step.relinked);
     result["parent_after"] = optional_text(step.parent_after);
     result["survivor"] = step.survivor;
+    result["in_slices"] = step.in_slices;
     return result;
 }
 
@@ -74,6 +75,8 @@ Step step_from_json(const std::string& text) {
         step.relinked = texts(object.at("relinked"));
         step.parent_after = text_or_null(object.at("parent_after"));
         step.survivor = std::string{object.at("survivor").as_string()};
+        // Journals of earlier releases do without it.
+        if (const json::value* in_slices = object.if_contains("in_slices")) step.in_slices = in_slices->as_bool();
         return step;
     } catch (const boost::system::system_error& error) {
         throw Error{std::string{"recorded step: "} + error.what()};

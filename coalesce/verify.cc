@@ -94,7 +94,7 @@ std::optional<Bytes> first_missing(const MergePass& pass, const Image& target, s
         const ByteRange window{*next, std::min(pass.end, *next + window_size)};
         cursor = window.end;
         const auto map = target.map(window);
-        for (const ChainRun& run : composite_map(pass.sources, window))
+        for (const ChainRun& run : source_runs(pass, window))
             if (const auto place = missing(pass, run, map)) return place;
     }
     return std::nullopt;
@@ -121,7 +121,7 @@ std::optional<Bytes> first_difference(const MergePass& pass, const Image& target
         const ByteRange window{*next, std::min(pass.end, *next + window_size)};
         cursor = window.end;
         const auto map = target.map(window);
-        for (const ChainRun& run : composite_map(pass.sources, window))
+        for (const ChainRun& run : source_runs(pass, window))
             if (const auto place = difference(pass, target, run, map)) return place;
     }
     return std::nullopt;

@@ -14,7 +14,7 @@ enum class VerifyDepth {
 };
 
 /// The first guest byte that the sources of `pass` map and `target` does not; nullopt when nothing is missing. Of the
-/// pass only sources, beneath.after and end count.
+/// pass only sources, beneath.after, only and end count.
 std::optional<Bytes> first_missing(const MergePass& pass, const Image& target, std::stop_token stop);
 
 /// The first guest byte that reads differently from `target` than from the sources that are newer than it; reads all
@@ -22,7 +22,7 @@ std::optional<Bytes> first_missing(const MergePass& pass, const Image& target, s
 std::optional<Bytes> first_difference(const MergePass& pass, const Image& target, std::stop_token stop);
 
 /// `target` is the image opened anew after the pass. Throws CorruptImage naming the first place that is missing or
-/// differs. `original` gives the pass with its target as it was; only sources, beneath, end and rank are used.
+/// differs. `original` gives the pass with its target as it was; only sources, beneath, only, end and rank are used.
 void verify_merge(const MergePass& original, const Image& target, VerifyDepth depth, std::stop_token stop);
 
 } // namespace coppice

@@ -57,7 +57,7 @@ std::string_view to_string(OperationState state);
 /// One executed step. `step` is the step as JSON, so that it can be finished without planning again.
 struct Operation {
     std::int64_t id = 0;
-    std::string kind; ///< "collect", "coalesce", "leaf-coalesce"
+    std::string kind; ///< "collect", "coalesce", "leaf-coalesce"; "slices", which one of the latter goes on with
     std::string vdi;
     std::string into;
     std::string direction; ///< "down", "up"

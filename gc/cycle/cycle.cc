@@ -90,6 +90,7 @@ void Cycle::find_facts(Observation& seen, const std::string& uuid, bool exact) {
         LayerFacts facts = layer_facts(*image, std::move(report));
         facts.size_unit = storage_.size_unit();
         if ((exact || facts.size_unit > 0_B) && facts.check.mergeable) facts.space = image->target_space();
+        if (facts.size_unit > 0_B && facts.check.mergeable) facts.tail = image->tail_space();
         seen.facts.emplace(uuid, std::move(facts));
     } catch (const Error& error) {
         mark_damaged(node, error);

@@ -1,6 +1,7 @@
 """What is required of SRs on thick LVM: by each name, what makes the SR outside the VM, what is done inside, and how often that
 is done by default."""
 
+import volume_sr_drain
 import volume_sr_kills
 import volume_sr_looks
 import volume_sr_runs
@@ -32,6 +33,8 @@ CASES = {
     "look-damaged": (volume_sr_looks.make_damaged, volume_sr_looks.look, 1),
     "run": (volume_sr_runs.make, volume_sr_runs.run, 1),
     "full": (volume_sr_runs.make_full, volume_sr_runs.run_full, 1),
+    "drain": (volume_sr_drain.make, volume_sr_drain.run, 1),
     "used": (volume_sr_runs.make, volume_sr_runs.run_used, 1),
     "kill": (volume_sr_kills.make, volume_sr_kills.run, 1),
+    "kill-drain": (volume_sr_drain.make, volume_sr_kills.run_full, 1),
 }

@@ -8,6 +8,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "crash"))
 
 import kill_every_change  # noqa: E402
+import volume_sr_drain  # noqa: E402
 import volume_sr_program  # noqa: E402
 from volume_sr import VolumeSrMaker  # noqa: E402
 from volume_sr_settled import require_last, require_settled, require_unharmed  # noqa: E402
@@ -15,6 +16,7 @@ from volume_state import VolumeState  # noqa: E402
 
 MOST_KILLS = 5
 MOST_CHANGES = 60
+MOST_CHANGES_OF_SLICES = 120
 
 
 def make(directory, rng):
@@ -27,12 +29,20 @@ def make(directory, rng):
 
 
 def run(sr):
-    group = sr.install()
+    return run_killed(sr, sr.install(), MOST_CHANGES)
+
+
+def run_full(sr):
+    """In the middle of slices: a merge that fits only piece by piece goes on where it was."""
+    return run_killed(sr, sr.install(leave_free=volume_sr_drain.MINIMUM), MOST_CHANGES_OF_SLICES)
+
+
+def run_killed(sr, group, most_changes):
     before = VolumeState(group)
     program = volume_sr_program.Program(group)
     kills = []
     while len(kills) < MOST_KILLS:
-        changes = sr.rng.randrange(MOST_CHANGES)
+        changes = sr.rng.randrange(most_changes)
         if not program.killed_run(changes):
             break
         kills.append(changes)

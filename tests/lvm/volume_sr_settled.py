@@ -65,12 +65,12 @@ def require_right_volume(node, before, free, what):
         right = max(was.lv.size, thick_sizes.full("raw", node.size))
     elif node.hidden:
         right = thick_sizes.round_up(EXTENT, node.end)
-    elif node.lv.size < node.inflated and is_short(node, free):
-        right = max(node.lv.size, before.nodes[node.uuid].lv.size)
     elif is_thin(before.nodes[node.uuid]) and node.lv.size < node.inflated:
         # A disk without room for every write is a snapshot, to sm: it keeps what it has, or gets what its data needs.
         need = thick_sizes.round_up(EXTENT, node.end)
         right = need if node.lv.size == need else max(need, before.nodes[node.uuid].lv.size)
+    elif node.lv.size < node.inflated and is_short(node, free):
+        right = max(node.lv.size, before.nodes[node.uuid].lv.size)
     else:
         # Nothing is made smaller.
         right = max(was.lv.size, node.inflated)

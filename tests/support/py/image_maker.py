@@ -25,6 +25,7 @@ class Image:
     traits: set = field(default_factory=set)  # what a tool may not be able to do with it
     vhd_uuid: bytes | None = None
     data_file: str | None = None  # QCOW2: beside the image
+    pieces: list | None = None  # (offset, length) of what is written; None: random ones
 
     @property
     def uuid(self):
@@ -114,7 +115,7 @@ class Maker:
         grain = rng.choice([SECTOR, 4 * KIB])
         if grain < 4 * KIB:
             image.traits.add("fine")
-        for offset, length in random_pieces(rng, image.size, grain=grain):
+        for offset, length in image.pieces or random_pieces(rng, image.size, grain=grain):
             disk.write(offset, rng.randbytes(length))
         if not fixed and rng.random() < 0.3 and image.size >= image.unit:
             block = rng.randrange(image.size // image.unit)
@@ -178,7 +179,9 @@ class Maker:
             if step:
                 size = image.size
                 batch.truncate(size)
-            for offset, length in random_pieces(rng, size, count=8):
+            for offset, length in image.pieces or random_pieces(rng, size, count=8):
+                if offset + length > size:
+                    continue
                 kind = rng.random()
                 if kind < 0.7:
                     batch.write(offset, length)

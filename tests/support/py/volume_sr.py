@@ -28,6 +28,7 @@ class VolumeSrMaker(sr_maker.SrMaker):
 
     def __init__(self, directory, rng, **limits):
         super().__init__(directory, rng, **limits)
+        self.deflated = False  # all hidden images, to what they need
         self.group = VolumeGroup(os.path.basename(directory))
 
     def raw_size(self, size):
@@ -75,6 +76,8 @@ class VolumeSrMaker(sr_maker.SrMaker):
         full, thin = (size(image.format, image.size) for size in (thick_sizes.full, thick_sizes.thin))
         draw = rng.random()
         if image.format == "raw":
+            size = needed
+        elif self.deflated and image.hidden:
             size = needed
         elif draw > 0.9:
             size = needed + rng.randrange(1, 6) * EXTENT
