@@ -10,6 +10,7 @@ own; `verbs_after_cut`, the same in a second boot; `log` [offset, size] on /dev/
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ sys.path.insert(0, HERE)
 import oracles  # noqa: E402
 import volume_group  # noqa: E402
 from sm_snapshots import NoSpace, SmSnapshots  # noqa: E402
+from thick_sizes import EXTENT  # noqa: E402
 from volume_group import run  # noqa: E402
 
 PLACE = "/run/coppice-test"
@@ -79,11 +81,37 @@ def forget_boot():
 def act(group, verb, words, options, before):
     if verb == "take-snapshots":
         return take_snapshots(group, words)
+    if verb == "leave-lacking":
+        return leave(group, extents_lacking(before[-1]) or 0)
+    if verb == "leave-planned":
+        return leave(group, needed_by(before[-1]["steps"]) - group.figures()[1])
     if verb == "merge-as-told":
         verb, words = "coalesce", ["--leaf", *before[-1]["snapshot"]["coalesces"]]
         if len(words) == 1:
             return {}
     return oracles.coppice_json(verb, "vg:" + group.name, *words, *options, ok=(0, 7))
+
+
+def leave(group, more):
+    """So many more extents free, or fewer."""
+    if more:
+        run("lvresize", "-f", "-q", "-l", f"{-more:+d}", f"{group.name}/{volume_group.FILLER}")
+    return {}
+
+
+def extents_lacking(outcome):
+    """As the program says it of what waits for space; None where nothing does."""
+    texts = [entry["text"] for entry in outcome["skipped"] if entry["reason"] == "no-space"]
+    return min((int(re.search(r"lacks ([0-9]+) extents", text)[1]) for text in texts), default=None)
+
+
+def needed_by(steps):
+    """Extents that are free before the first of them, so that each has what it needs."""
+    least = freed = 0
+    for step in steps:
+        least = max(least, step["space_needed"] // EXTENT - freed)
+        freed += step["space_freed"] // EXTENT
+    return least
 
 
 def take_snapshots(group, vdis):
