@@ -88,6 +88,9 @@ public:
     virtual void trim(const std::string&, Bytes) {}
     /// From let_go() on nobody writes to it.
     virtual void seal(const std::string&) {}
+    /// Whether nobody uses the object, and somebody may write to it all the same: of a hidden image only a run that was
+    /// killed leaves that behind.
+    virtual bool lacks_seal(const std::string&) const { return false; }
     /// False where an object has to be closed before it is removed.
     virtual bool removes_open_objects() const { return true; }
     /// A mark beside the object says that it is hidden, for formats without a place for it.

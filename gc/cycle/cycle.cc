@@ -195,6 +195,23 @@ void Cycle::recover(Director& director, MergeContext& context, Outcome& outcome)
     }
 }
 
+bool Cycle::seal_bases(const Observation& seen, const std::stop_token& stop) {
+    const auto open_bases = [&](const SrTree& tree) {
+        std::vector<std::string> files;
+        for (const TreeNode& node : tree.nodes)
+            if (node.state == NodeState::ok && node.hidden && node.openers.empty() &&
+                !seen.frozen.contains(node.uuid) && storage_.lacks_seal(node.file))
+                files.push_back(node.file);
+        return files;
+    };
+    if (open_bases(seen.tree).empty()) return false;
+    const LetGo let_go{storage_};
+    const auto passage = gate_.enter({}, stop);
+    for (const std::string& file : open_bases(this->tree())) // somebody may just have been working on it
+        storage_.seal(file);
+    return true;
+}
+
 void Cycle::fail(const Step& step, const std::exception& error, StepResult& result) {
     const Failure failure = failure_of(error, step.vdi);
     result.step = step;
@@ -250,9 +267,10 @@ Outcome Cycle::run(Director& director, const MergeOptions& merge, std::optional<
     Outcome outcome;
     try {
         recover(director, context, outcome);
-        for (;;) {
+        for (bool sealed = false;; sealed = true) {
             const Policy policy = director.policy();
             const Observation seen = observe(policy);
+            if (!sealed && seal_bases(seen, stop)) continue; // then everything is looked at anew
             // Before anything is deleted: if an image becomes unreadable later, its parent is still known.
             remember(seen.tree);
             const Plan next = next_plan(director, policy, seen);

@@ -70,6 +70,8 @@ public:
 private:
     void find_facts(Observation& seen, const std::string& uuid, bool exact);
     void recover(Director& director, MergeContext& context, Outcome& outcome);
+    /// Where a killed run could not: hidden images are read-only, as sm has it. Whether there were any.
+    bool seal_bases(const Observation& seen, const std::stop_token& stop);
     Postponed postponed_by(Director& director);
     void fail(const Step& step, const std::exception& error, StepResult& result);
     void record_collection(const StepResult& result, std::int64_t began);

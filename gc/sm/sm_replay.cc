@@ -84,8 +84,9 @@ std::string finish_relink(const ReplayAction& action, MergeContext& context) {
         if (difference) return drop_entry(action, context, "its data is not in its parent, so it is merged again");
     }
     const auto image = open_held(context, parent, Access::read_only);
+    SrTree seen = tree;
     for (bool more = true; more;) {
-        const LockedSr sr = enter_for(action, context, tree);
+        const LockedSr sr = enter_for(action, context, seen);
         std::vector<std::string> all = sr.tree().children(merged.uuid);
         all.push_back(merged.uuid);
         const auto claimed = claim_all(context, sr.tree(), all);
@@ -95,6 +96,8 @@ std::string finish_relink(const ReplayAction& action, MergeContext& context) {
             more = sr.time_is_up();
         }
         if (!more) remove_entry(action, context);
+        // That we have opened a volume for writing makes it another one to whoever compares.
+        if (more) seen = context.trees.current();
     }
     remove_emptied(context, {merged.uuid});
     return "completed the relinking of the children of " + merged.uuid + " to " + parent.uuid;

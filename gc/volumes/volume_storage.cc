@@ -261,6 +261,11 @@ void VolumeStorage::make_writable(const std::string& name) {
     unsealed_.insert(name);
 }
 
+bool VolumeStorage::lacks_seal(const std::string& name) const {
+    const lvm::LvRow& row = row_of(name);
+    return row.permission == lvm::Permission::writable && !is_held(name) && !reader_->is_active(row);
+}
+
 void VolumeStorage::let_go() noexcept {
     const auto attempt = [](const auto& action) {
         try {
@@ -393,9 +398,14 @@ std::vector<std::string> VolumeStorage::recover() {
     look();
     const std::vector<lvm::LvRow> rows = report().lvs;
     for (const lvm::LvRow& row : rows) {
-        if (!row.has_tag(journal_tag) || !row.name.starts_with(inflate)) continue;
         const auto entry = journal_volume(row.name);
-        if (!entry) continue;
+        if (entry && entry->inside && row.tags.empty() && row.size == report().to_bytes(journal_size)) {
+            host_.group().remove(row.name);
+            changed();
+            notes.push_back(row.name + ": was to become an entry, and is none without its tag");
+            continue;
+        }
+        if (!entry || !row.has_tag(journal_tag) || !row.name.starts_with(inflate)) continue;
         std::uint64_t old_size = 0;
         const char* const end = entry->value.data() + entry->value.size();
         if (std::from_chars(entry->value.data(), end, old_size).ptr != end) continue;

@@ -52,6 +52,7 @@ public:
     void make_room(const std::string& name, Bytes end) override;
     void trim(const std::string& name, Bytes end) override;
     void seal(const std::string& name) override { unsealed_.insert(name); }
+    bool lacks_seal(const std::string& name) const override;
     bool removes_open_objects() const override { return false; }
     bool is_marked_hidden(const std::string& name) const override;
     void mark_hidden(const std::string& name, bool hidden) override;
