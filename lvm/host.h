@@ -17,6 +17,9 @@ struct Host {
     std::string changing_configuration;
     /// For --config of every LVM command, such as a filter that lets it open the SR's own PVs only; empty: none.
     std::string settings;
+    /// What removing and shrinking gives back is discarded, so that the storage below may use it. What was there is
+    /// gone for good then, also for who would restore the metadata.
+    bool discards = false;
     std::vector<std::string> environment; ///< "NAME=value", such as LVM_DEVICE
 
     std::chrono::milliseconds reading_limit{120'000}; ///< killed behind it

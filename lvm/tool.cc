@@ -8,11 +8,14 @@ namespace coppice::lvm {
 Command Tool::prepare(std::vector<std::string> words, const std::string& configuration) const {
     Command command;
     const bool is_lvm = words.front() != "dmsetup";
+    const bool frees = words.front() == "lvremove" || words.front() == "lvreduce";
+    std::string settings = host_.settings;
+    if (frees && host_.discards) settings += std::string{settings.empty() ? "" : " "} + "devices{issue_discards=1}";
     words.front() = host_.programs + "/" + words.front();
     command.arguments = std::move(words);
-    if (is_lvm && !host_.settings.empty()) {
+    if (is_lvm && !settings.empty()) {
         command.arguments.emplace_back("--config");
-        command.arguments.push_back(host_.settings);
+        command.arguments.push_back(settings);
     }
     command.environment = {"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LVM_SUPPRESS_FD_WARNINGS=1"};
     if (!configuration.empty()) command.environment.push_back("LVM_SYSTEM_DIR=" + configuration);

@@ -60,7 +60,7 @@ struct Session::Parts {
 
 Session::Session(const SrLocation& sr, const SessionOptions& options, Intent intent, const std::string& verb)
     : parts_{std::make_unique<Parts>()} {
-    parts_->backend = open_backend(sr, options.run_dir);
+    parts_->backend = open_backend(sr, options.run_dir, options.discard);
     SrBackend& backend = *parts_->backend;
     const std::string key = state_key(sr);
     const std::string journal_path = options.state_dir + "/" + key + "/journal.db";

@@ -17,6 +17,7 @@ struct SessionOptions {
     std::string state_dir;  ///< holds <key>/journal.db
     std::string run_dir;    ///< holds <key>.lock
     bool exclusive = false; ///< the user says that no other host uses this SR
+    bool discard = false;   ///< extents that become free on LVM are discarded
     unsigned threads = 2;
 };
 

@@ -64,7 +64,8 @@ private:
 
 class VolumeBackend final : public SrBackend {
 public:
-    VolumeBackend(const SrLocation& sr, const std::string& run_dir) : host_{sr.group, sr.uuid, run_dir} {}
+    VolumeBackend(const SrLocation& sr, const std::string& run_dir, bool discard)
+        : host_{sr.group, sr.uuid, run_dir, discard} {}
 
     Storage& storage() override { return storage_; }
     Occupancy& occupancy() override { return occupancy_; }
@@ -84,10 +85,10 @@ private:
 
 } // namespace
 
-std::unique_ptr<SrBackend> open_backend(const SrLocation& sr, const std::string& run_dir) {
+std::unique_ptr<SrBackend> open_backend(const SrLocation& sr, const std::string& run_dir, bool discard) {
     if (sr.group.empty()) return std::make_unique<DirectoryBackend>(sr.directory);
     try {
-        return std::make_unique<VolumeBackend>(sr, run_dir);
+        return std::make_unique<VolumeBackend>(sr, run_dir, discard);
     } catch (const lvm::CommandFailed& error) { // LVM does not tell why
         throw NotFound{sr.name, "no such SR is mounted, and no volume group can be read: " + std::string{error.what()}};
     } catch (const SystemError& error) {

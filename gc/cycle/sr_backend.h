@@ -28,7 +28,8 @@ public:
     virtual std::vector<std::string> recover() { return {}; }
 };
 
-/// Throws NotFound, SystemError, lvm::CommandFailed where the SR cannot be seen.
-std::unique_ptr<SrBackend> open_backend(const SrLocation& sr, const std::string& run_dir);
+/// `discard`: extents that become free on LVM are discarded. Throws NotFound, SystemError, lvm::CommandFailed where the
+/// SR cannot be seen.
+std::unique_ptr<SrBackend> open_backend(const SrLocation& sr, const std::string& run_dir, bool discard);
 
 } // namespace coppice

@@ -14,6 +14,7 @@ void describe_coalesce(po::options_description& options) {
         ("leaf", po::bool_switch(), "merge leaves with their parents, too")                               //
         ("online", po::bool_switch(), "merge below running guests, too (not in this version)")            //
         ("verify", po::bool_switch(), "read all merged data back and compare before anything is deleted") //
+        ("discard", po::bool_switch(), "discard extents that become free (LVM)")                          //
         ("rate", po::value<std::string>()->value_name("BYTES/S"), "copy no faster than this");
     add_dry_run(options);
 }

@@ -11,7 +11,8 @@ namespace coppice {
 namespace po = boost::program_options;
 
 void describe_run(po::options_description& options) {
-    options.add_options()("once", po::bool_switch(), "one cycle, until nothing is left to do, then exit");
+    options.add_options()("once", po::bool_switch(), "one cycle, until nothing is left to do, then exit")(
+        "discard", po::bool_switch(), "discard extents that become free (LVM)");
     describe_config(options);
     options.add_options()("config", po::value<std::string>()->default_value("/etc/coppice")->value_name("DIR"),
                           "where the service's configuration files are");

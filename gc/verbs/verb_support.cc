@@ -76,6 +76,7 @@ SessionOptions session_options(const Invocation& invocation) {
     options.state_dir = invocation.common.state_dir;
     options.run_dir = invocation.common.run_dir;
     options.exclusive = invocation.common.exclusive;
+    options.discard = invocation.flag("discard");
     return options;
 }
 

@@ -22,8 +22,9 @@ private:
 
 class NothingHeld final : public lvm::HeldLock {};
 
-lvm::Host this_host() {
+lvm::Host this_host(bool discards) {
     lvm::Host host = lvm::Host::of_this_host();
+    host.discards = discards;
     // What the test machine has in place of dom0's configuration; LVM itself obeys it, too.
     if (const char* directory = std::getenv("LVM_SYSTEM_DIR");
         directory != nullptr && host.changing_configuration.empty())
@@ -64,9 +65,9 @@ std::unique_ptr<lvm::HeldLock> SmNamedLocks::take(const std::string& space, cons
     return std::make_unique<HeldSmLock>(take_patiently(locks_, space, name, patience, {}));
 }
 
-VolumeHost::VolumeHost(const std::string& group, const std::string& sr_uuid, const std::string& run_dir)
+VolumeHost::VolumeHost(const std::string& group, const std::string& sr_uuid, const std::string& run_dir, bool discards)
     : fair_lock_{lvm::FairLock::Place{}, runner_, lvm::real_pause()},
-      tool_{this_host(), runner_, fair_lock_, lvm::real_pause()}, group_{tool_, group}, devices_{tool_},
+      tool_{this_host(discards), runner_, fair_lock_, lvm::real_pause()}, group_{tool_, group}, devices_{tool_},
       sm_locks_{SmDirectories::of_this_host().locks}, locks_{sm_locks_, std::chrono::minutes{1}},
       activator_{group_,
                  devices_,

@@ -28,8 +28,8 @@ private:
 class VolumeHost {
 public:
     /// `sr_uuid` names locks and reference counts; empty for a group that is no SR of sm. `run_dir` holds the claims on
-    /// volumes that are active because of us.
-    VolumeHost(const std::string& group, const std::string& sr_uuid, const std::string& run_dir);
+    /// volumes that are active because of us. `discards`: see lvm::Host.
+    VolumeHost(const std::string& group, const std::string& sr_uuid, const std::string& run_dir, bool discards = false);
     VolumeHost(const VolumeHost&) = delete;
     VolumeHost& operator=(const VolumeHost&) = delete;
 

@@ -67,6 +67,25 @@ TEST(VolumeGroup, RunsEachCommandInATurnOfItsOwn) {
     EXPECT_THAT(fixture.lvm.events, ElementsAre("turn", "run lvrename VG VHD-a VHD-b", "end of turn"));
 }
 
+TEST(VolumeGroup, DiscardsOnlyWhatIsGivenBackAndOnlyWhenAsked) {
+    for (const bool discards : {false, true}) {
+        Scripted lvm;
+        Host host = lvm.tool.host();
+        host.discards = discards;
+        Tool tool{host, lvm.runner, lvm.turns, [](std::chrono::milliseconds) {}};
+        const VolumeGroup group{tool, "VG"};
+        const std::string option = discards ? " --config devices{issue_discards=1}" : "";
+        lvm.runner.expect("lvremove -f VG/a" + option);
+        group.remove("a");
+        lvm.runner.expect("lvreduce -f -l 1 VG/VHD-a" + option);
+        group.shrink("VHD-a", Extents{1});
+        lvm.runner.expect("lvextend -l 9 VG/VHD-a");
+        group.grow("VHD-a", Extents{9});
+        lvm.runner.expect("lvrename VG VHD-a VHD-b");
+        group.rename("VHD-a", "VHD-b");
+    }
+}
+
 TEST(VolumeGroup, MakesEachChangeByOneCommand) {
     Fixture fixture;
     auto& runner = fixture.lvm.runner;

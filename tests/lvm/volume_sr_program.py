@@ -59,8 +59,8 @@ class Program:
             events = int(file.read())
         return {"events": events, "active": self.group.active(), "sequence": self.group.sequence_number()}
 
-    def run(self, *, ok=(0,)):
-        return oracles.coppice_json("run", self.sr, "--once", *self.options(), ok=ok)
+    def run(self, *words, ok=(0,)):
+        return oracles.coppice_json("run", self.sr, "--once", *words, *self.options(), ok=ok)
 
     def killed_run(self, changes):
         """False where it has ended before it was killed."""

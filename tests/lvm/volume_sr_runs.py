@@ -41,7 +41,7 @@ def run(sr):
     before = VolumeState(group)
     program = Program(group)
     plan = program.ask("plan")
-    result = program.run()
+    result = program.run(*sr.rng.choice([[], ["--discard"]]))
     after = VolumeState(group, sound=True)
     require_settled(before, after, result, "after run")
     require_merged_volumes(before, after, result, "after run")
