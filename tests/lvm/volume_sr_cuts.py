@@ -182,7 +182,7 @@ def killed(seeds, seconds):
 
 
 def main():
-    parser = slices.parser(__doc__, count=6, seconds=90)
+    parser = slices.parser(__doc__, count=6, seconds=60)
     parser.add_argument("--points", type=int, default=5, help="for each SR")
     parser.add_argument("--kills", type=int, default=1, help="of VMs")
     options = parser.parse_args()
