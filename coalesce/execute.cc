@@ -65,10 +65,12 @@ std::vector<std::string> Completion::next_children(const SrTree& tree) const {
 /// left.
 bool Completion::relink_some(bool tell_sm) {
     const std::string entry = "relink_" + step_.vdi;
-    const LockedSr sr{context_, [&](const SrTree& tree) {
+    const LockedSr sr{context_,
+                      [&](const SrTree& tree) {
                           const auto next = next_children(tree);
                           return std::set<std::string>{next.begin(), next.end()};
-                      }};
+                      },
+                      LockedSr::Ready::to_write};
     const bool unfinished = sr.tree().find(step_.vdi) != nullptr;
     if (unfinished) require_as_recorded(sr.tree());
     const std::vector<std::string> next = next_children(sr.tree());
@@ -101,7 +103,8 @@ void Completion::down() {
 
 void Completion::up() {
     {
-        const LockedSr sr{context_, [&](const SrTree&) { return std::set<std::string>{*step_.into}; }};
+        const LockedSr sr{context_, [&](const SrTree&) { return std::set<std::string>{*step_.into}; },
+                          LockedSr::Ready::to_write};
         require_as_recorded(sr.tree());
         const TreeNode& into = require_node(sr.tree(), *step_.into);
         if (into.parent != step_.parent_after) {
@@ -145,11 +148,14 @@ void Completion::leaf_down() {
         if (context_.trees.current().find(*step_.into) != nullptr) relink_leaf();
         remove_emptied(context_, {step_.emptied.begin() + 1, step_.emptied.end()});
     }
-    std::vector<std::unique_ptr<ClaimedImage>> freed; // behind the passage
-    const LockedSr sr{context_, [&](const SrTree&) { return std::set<std::string>{step_.vdi}; }};
-    if (sr.tree().find(*step_.into) == nullptr) return; // the names are exchanged already
-    require_as_recorded(sr.tree());
-    freed = replace_leaf(context_, sr, step_.vdi, *step_.into);
+    {
+        std::vector<std::unique_ptr<ClaimedImage>> freed; // behind the passage
+        const LockedSr sr{context_, [&](const SrTree&) { return std::set<std::string>{step_.vdi, *step_.into}; }};
+        if (sr.tree().find(*step_.into) == nullptr) return; // the names are exchanged already
+        require_as_recorded(sr.tree());
+        freed = replace_leaf(context_, sr, step_.vdi, *step_.into);
+    }
+    if (!context_.storage.removes_open_objects()) remove_set_aside(context_, step_.vdi);
 }
 
 } // namespace

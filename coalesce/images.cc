@@ -22,11 +22,22 @@ std::unique_ptr<Image> open_held(MergeContext& context, const TreeNode& node, Ac
     return open_image(context.storage.open(node.file, access), node.format);
 }
 
+void hold_all(MergeContext& context, const SrTree& tree, const std::set<std::string>& uuids) {
+    for (const std::string& uuid : uuids)
+        if (const TreeNode* node = tree.find(uuid); node != nullptr && node->state == NodeState::ok)
+            context.storage.hold(node->file);
+}
+
+void unseal_all(MergeContext& context, const SrTree& tree, const std::set<std::string>& uuids) {
+    for (const std::string& uuid : uuids)
+        if (const TreeNode* node = tree.find(uuid); node != nullptr && node->state == NodeState::ok)
+            context.storage.unseal(node->file);
+}
+
 SrTree trees_holding(MergeContext& context, const std::set<std::string>& uuids) {
     SrTree tree = context.trees.current();
     if (!context.storage.has_sizes()) return tree;
-    for (const std::string& uuid : uuids)
-        if (const TreeNode* node = tree.find(uuid)) context.storage.hold(node->file);
+    hold_all(context, tree, uuids);
     return context.trees.current();
 }
 

@@ -54,6 +54,10 @@ void require_unused(MergeContext& context, const std::vector<const Image*>& imag
 /// An image that is going to be read for longer than a look, not claimed.
 std::unique_ptr<Image> open_held(MergeContext& context, const TreeNode& node, Access access);
 
+/// Nodes that are not there, or not ok, are left out.
+void hold_all(MergeContext& context, const SrTree& tree, const std::set<std::string>& uuids);
+/// The same for what is going to be written to.
+void unseal_all(MergeContext& context, const SrTree& tree, const std::set<std::string>& uuids);
 /// The trees, with these nodes held, those of them that are there: only of what is held can be told on every storage
 /// whether it has changed since.
 SrTree trees_holding(MergeContext& context, const std::set<std::string>& uuids);

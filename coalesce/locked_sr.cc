@@ -35,10 +35,12 @@ std::set<std::string> visible_readers(const SrTree& tree, const std::set<std::st
     return readers;
 }
 
-LockedSr::LockedSr(MergeContext& context, const Concerned& concerned) {
+LockedSr::LockedSr(MergeContext& context, const Concerned& concerned, Ready ready) {
     tree_ = context.trees.current();
     for (int attempt = 0; attempt < attempts; ++attempt) {
-        const std::set<std::string> leaves = visible_readers(tree_, concerned(tree_));
+        const std::set<std::string> changed = concerned(tree_);
+        ready == Ready::to_write ? unseal_all(context, tree_, changed) : hold_all(context, tree_, changed);
+        const std::set<std::string> leaves = visible_readers(tree_, changed);
         passage_ = context.gate.enter(leaves, context.stop);
         since_ = std::chrono::steady_clock::now();
         tree_ = context.trees.current();

@@ -22,9 +22,13 @@ public:
     /// What is going to be changed, by the trees as they are.
     using Concerned = std::function<std::set<std::string>(const SrTree&)>;
 
+    /// What takes its time on volumes is done before, so that it takes no time from others: what is concerned is held,
+    /// and on request may be written to as well. That shows as a change of an image that could not be written to.
+    enum class Ready { held, to_write };
+
     /// Enters, and looks at the SR again; where other leaves are concerned by then, leaves and enters anew. Throws what
     /// SrGate::enter throws, and Busy where the SR does not come to rest.
-    LockedSr(MergeContext& context, const Concerned& concerned);
+    LockedSr(MergeContext& context, const Concerned& concerned, Ready ready = Ready::held);
 
     const SrTree& tree() const { return tree_; }
     /// Others wait: what is left to do belongs into another passage.

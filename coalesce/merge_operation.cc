@@ -178,6 +178,8 @@ void MergeOperation::merge() {
         MergeOperation& of;
         ~Release() { of.claims_.clear(); }
     } const release{*this};
+    if (context_.storage.has_sizes())
+        hold_all(context_, context_.trees.current(), {step_.relinked.begin(), step_.relinked.end()});
     {
         const LockedSr sr = enter_unused();
         for (const journal::Fingerprint& opened : opened_)

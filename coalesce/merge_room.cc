@@ -51,7 +51,8 @@ void make_room_for(const Step& step, const SrTree& tree, MergeContext& context) 
     if (!context.storage.has_sizes()) return;
     const Bytes end = end_of_merge(step, tree, context);
     if (end <= require_node(tree, *step.into).physical_size) return;
-    const LockedSr sr{context, [&](const SrTree&) { return std::set<std::string>{*step.into}; }};
+    const LockedSr sr{context, [&](const SrTree&) { return std::set<std::string>{*step.into}; },
+                      LockedSr::Ready::to_write};
     require_closed(context, sr.tree(), {*step.into});
     context.storage.make_room(require_node(sr.tree(), *step.into).file, end);
 }

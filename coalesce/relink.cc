@@ -61,6 +61,19 @@ void require_unneeded(const SrTree& tree, const TreeNode& node, std::span<const 
             throw Refused{"siblings", node.uuid, "still has the child " + child};
 }
 
+/// False when nothing is left. Nobody has to be kept out: what somebody has open in that moment cannot be removed.
+bool remove_closed(MergeContext& context, const LockedSr& sr, const std::vector<std::string>& uuids) {
+    require_closed(context, sr.tree(), {uuids.begin(), uuids.end()});
+    for (const std::string& uuid : uuids) {
+        const TreeNode& node = require_node(sr.tree(), uuid);
+        context.storage.remove(node.file);
+        context.storage.sync();
+        log::info("coalesce", "deleted vdi=" + node.uuid + " freed=" + std::to_string(node.physical_size.count()));
+        if (sr.time_is_up()) return true;
+    }
+    return false;
+}
+
 /// False when nothing is left. `removed` stay open, not claimed, so that their space is freed when others may enter the
 /// SR again: for a large file that takes its time.
 bool remove_some(MergeContext& context, const std::vector<std::string>& uuids,
@@ -74,6 +87,7 @@ bool remove_some(MergeContext& context, const std::vector<std::string>& uuids,
                              std::span{uuids}.first(i));
             left.push_back(uuids[i]);
         }
+    if (!context.storage.removes_open_objects()) return remove_closed(context, sr, left);
     // Claimed, so that nobody opens them between the look at their users and their end.
     removed = claim_all(context, sr.tree(), left);
     bool more = false;
@@ -135,13 +149,23 @@ std::vector<std::unique_ptr<ClaimedImage>> replace_leaf(MergeContext& context, c
     hide(context, old_name, leaf_node.format);
     context.storage.remove(entry);
     context.storage.sync();
-    if (!context.storage.removes_open_objects()) both.front().reset();
-    context.storage.remove(old_name);
-    context.storage.sync();
+    if (context.storage.removes_open_objects()) {
+        context.storage.remove(old_name);
+        context.storage.sync();
+    }
     log::info("coalesce", "leaf took over the merged image vdi=" + leaf + " was=" + merged);
     // Whoever waits for the disk opens it as soon as the passage ends.
     let_go(both);
     return both;
+}
+
+void remove_set_aside(MergeContext& context, const std::string& leaf) {
+    const LockedSr sr{context, [](const SrTree&) { return std::set<std::string>{}; }};
+    const TreeNode* old = sr.tree().find("OLD_" + leaf);
+    if (old == nullptr || !old->hidden || !sr.tree().children(old->uuid).empty()) return; // replay looks at it again
+    require_closed(context, sr.tree(), {old->uuid});
+    context.storage.remove(old->file);
+    context.storage.sync();
 }
 
 } // namespace coppice

@@ -21,10 +21,13 @@ void set_hidden(MergeContext& context, ClaimedImage& image, bool hidden);
 /// visible.
 void remove_emptied(MergeContext& context, const std::vector<std::string>& uuids);
 
-/// Gives `merged`, which holds all that the leaf held, the leaf's name; the leaf is deleted. The states in between are
+/// Gives `merged`, which holds all that the leaf held, the leaf's name; the leaf is deleted, or, where an open object
+/// cannot be removed, left for remove_set_aside(). The states in between are
 /// those of sm (leaf journal, OLD_ name), so that sm or a later run finishes or undoes them.
 /// Returns the images, still open: the space of the old leaf is freed when they are closed, best behind the passage.
 std::vector<std::unique_ptr<ClaimedImage>> replace_leaf(MergeContext& context, const LockedSr& sr,
                                                         const std::string& leaf, const std::string& merged);
+/// Removes the hidden "OLD_<leaf>" that replace_leaf() has left, in a passage of its own.
+void remove_set_aside(MergeContext& context, const std::string& leaf);
 
 } // namespace coppice

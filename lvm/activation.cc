@@ -4,7 +4,9 @@
 #include "lvm/error.h"
 #include "lvm/names.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <map>
 #include <utility>
 
 namespace coppice::lvm {
@@ -62,6 +64,7 @@ std::string Activator::mapper_node(const std::string& lv) const {
 
 void Activator::bring_up(const std::string& lv) const {
     const std::string object = qualified(group_.name(), lv);
+    const bool was_there = devices_.find(mapper_name(group_.name(), lv)).has_value();
     group_.activate(lv);
     const auto device = devices_.find(mapper_name(group_.name(), lv));
     if (!device) throw Error{"activate LV: " + object + ": lvchange has ended well, but there is no device"};
@@ -75,7 +78,7 @@ void Activator::bring_up(const std::string& lv) const {
         if (error) throw SystemError{"link to device", link(lv), error};
     }
     if (!exists(link(lv))) throw Error{"activate LV: " + object + ": " + link(lv) + ": the node does not appear"};
-    group_.refresh(lv); // another host may have resized it while the device stayed behind
+    if (was_there) group_.refresh(lv); // another host may have resized it while the device stayed behind
 }
 
 void Activator::remove_links(const std::string& lv) const {
@@ -141,8 +144,8 @@ Activation Activator::activate(const std::string& lv, const std::string& uuid) {
     }
 }
 
-Released Activator::put(const std::string& lv, const std::string& uuid, CountLife life, Claim& claim) const {
-    const auto lock = locks_.take(space_, uuid);
+/// Below the lock of the LV. What is left.
+RefCount Activator::count_down(const std::string& uuid, CountLife life, Claim& claim) const {
     claim.remove();
     RefCount count = counts_.get(uuid);
     // Where sm has reset the counts of the SR, we are not in this one.
@@ -150,7 +153,68 @@ Released Activator::put(const std::string& lv, const std::string& uuid, CountLif
         --count.normal;
         counts_.set(uuid, count);
     }
-    return count.sum() > 0 ? Released::counted : bring_down(lv);
+    return count;
+}
+
+Released Activator::put(const std::string& lv, const std::string& uuid, CountLife life, Claim& claim) const {
+    const auto lock = locks_.take(space_, uuid);
+    return count_down(uuid, life, claim).sum() > 0 ? Released::counted : bring_down(lv);
+}
+
+/// All at once; what stays is looked at one by one behind it.
+void Activator::deactivate_closed(std::span<const Activation* const> activations) const {
+    std::map<std::string, DmRow> devices;
+    for (DmRow& row : devices_.list())
+        devices.emplace(row.name, row);
+    std::vector<std::string> closed;
+    for (const Activation* activation : activations)
+        if (const auto device = devices.find(mapper_name(group_.name(), activation->lv_));
+            device != devices.end() && device->second.open_count == 0)
+            closed.push_back(activation->lv_);
+    if (closed.size() > 1) group_.deactivate(closed);
+}
+
+void Activator::release_all(std::vector<Activation> activations) noexcept {
+    const auto attempt = [&](const auto& action) {
+        try {
+            action();
+        } catch (const std::exception& error) {
+            log::error("lvm", std::string{"cannot give back an activation cause=\""} + error.what() + "\"");
+        }
+    };
+    std::vector<std::unique_ptr<HeldLock>> held;
+    std::vector<const Activation*> unneeded;
+    std::vector<Activation*> in_order; // of their locks
+    for (Activation& activation : activations)
+        in_order.push_back(&activation);
+    std::ranges::sort(in_order, {}, &Activation::uuid_);
+    for (Activation* activation : in_order)
+        attempt([&] {
+            activation->activator_ = nullptr;
+            auto lock = locks_.take(space_, activation->uuid_);
+            if (count_down(activation->uuid_, activation->life_, activation->claim_).sum() > 0) return;
+            held.push_back(std::move(lock));
+            unneeded.push_back(activation);
+        });
+    attempt([&] { deactivate_closed(unneeded); });
+    for (const Activation* activation : unneeded)
+        attempt([&] { bring_down(activation->lv_); });
+}
+
+void Activator::remove(const std::string& lv, const std::string& uuid, Activation* activation) {
+    const auto lock = locks_.take(space_, uuid);
+    RefCount left = counts_.get(uuid);
+    if (activation != nullptr) {
+        activation->activator_ = nullptr;
+        left = count_down(uuid, activation->life_, activation->claim_);
+    }
+    try {
+        group_.remove(lv); // with its device, unless somebody has that open
+    } catch (const Error&) {
+        if (left.sum() == 0 && activation != nullptr) bring_down(lv);
+        throw;
+    }
+    remove_links(lv);
 }
 
 void Activator::rename(const std::string& lv, const std::string& uuid, const std::string& new_lv,

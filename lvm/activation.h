@@ -62,6 +62,12 @@ public:
     /// Throws Busy (the lock, or a suspended device), CommandFailed, SystemError; then nothing is counted, and an LV
     /// that nobody else needs is not active.
     Activation activate(const std::string& lv, const std::string& uuid);
+    /// Gives all of them back, with one command for those that nobody else needs. What fails is logged, and such an LV
+    /// stays active or counted.
+    void release_all(std::vector<Activation> activations) noexcept;
+    /// Removes the LV together with its device, and with our activation, which may be null. Throws as
+    /// VolumeGroup::remove() does; then the activation is given back all the same.
+    void remove(const std::string& lv, const std::string& uuid, Activation* activation);
     /// Renames the LV, and has the count follow it. `activation` is of this LV, and may be null where we have none.
     /// Throws as VolumeGroup::rename() does, and Busy where there is a count under the new UUID.
     void rename(const std::string& lv, const std::string& uuid, const std::string& new_lv, const std::string& new_uuid,
@@ -80,6 +86,8 @@ private:
     void bring_up(const std::string& lv) const;
     Released bring_down(const std::string& lv) const;
     void remove_links(const std::string& lv) const;
+    RefCount count_down(const std::string& uuid, CountLife life, Claim& claim) const;
+    void deactivate_closed(std::span<const Activation* const> activations) const;
     void undo(const std::string& lv, const std::string& uuid) const;
     Released put(const std::string& lv, const std::string& uuid, CountLife life, Claim& claim) const;
 

@@ -68,10 +68,14 @@ void VolumeGroup::perform(const Change& change) const {
     }
 }
 
-void VolumeGroup::create(const std::string& lv, Extents size, const std::vector<std::string>& tags) const {
+void VolumeGroup::create(const std::string& lv, Extents size, const std::vector<std::string>& tags,
+                         Activate activate) const {
     require_lv_name(name_, lv);
-    std::vector<std::string> words{"lvcreate", "--type", "linear", "-an", "-Wn",
-                                   "-Zn",      "-n",     lv,       "-l",  std::to_string(size.count())};
+    std::vector<std::string> words{"lvcreate", "--type",
+                                   "linear",   activate == Activate::yes ? "-ay" : "-an",
+                                   "-Wn",      "-Zn",
+                                   "-n",       lv,
+                                   "-l",       std::to_string(size.count())};
     for (const std::string& tag : tags) {
         require_tag(tag);
         words.insert(words.end(), {"--addtag", tag});
@@ -199,22 +203,26 @@ void VolumeGroup::edit(const std::string& lv, const LvEdit& edit) const {
     }
 }
 
-void VolumeGroup::run(const std::string& attempt, const std::string& lv, const char* option) const {
-    require_lv_name(name_, lv);
-    const Command command = tool_.changing({"lvchange", option, qualified(name_, lv)});
-    static_cast<void>(tool_.run_to_success(attempt, qualified(name_, lv), command)); // all of these may be repeated
+void VolumeGroup::run(const std::string& attempt, std::span<const std::string> lvs, const char* option) const {
+    std::vector<std::string> words{"lvchange", option};
+    for (const std::string& lv : lvs) {
+        require_lv_name(name_, lv);
+        words.push_back(qualified(name_, lv));
+    }
+    const std::string object = qualified(name_, lvs.front()) + (lvs.size() > 1 ? " and others" : "");
+    static_cast<void>(tool_.run_to_success(attempt, object, tool_.changing(std::move(words)))); // may be repeated
 }
 
 void VolumeGroup::activate(const std::string& lv) const {
-    run("activate LV", lv, "-ay");
+    run("activate LV", {&lv, 1}, "-ay");
 }
 
-void VolumeGroup::deactivate(const std::string& lv) const {
-    run("deactivate LV", lv, "-an");
+void VolumeGroup::deactivate(std::span<const std::string> lvs) const {
+    run("deactivate LV", lvs, "-an");
 }
 
 void VolumeGroup::refresh(const std::string& lv) const {
-    run("refresh LV", lv, "--refresh");
+    run("refresh LV", {&lv, 1}, "--refresh");
 }
 
 void VolumeGroup::make_durable(const VgReport& report) const {

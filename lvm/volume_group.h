@@ -37,8 +37,10 @@ public:
 
     // Changes throw NotFound, NoSpace, Unsupported (a name, a tag), CommandFailed.
 
-    /// A linear LV that is not active and not zeroed, its tags in the same commit. Never takes over one that is there.
-    void create(const std::string& lv, Extents size, const std::vector<std::string>& tags = {}) const;
+    /// A linear LV that is not zeroed, its tags in the same commit. Never takes over one that is there.
+    enum class Activate { no, yes };
+    void create(const std::string& lv, Extents size, const std::vector<std::string>& tags = {},
+                Activate activate = Activate::no) const;
     /// Of what is active, the device goes, too. Those that are not there are removed already. One commit, on LVM 2.02
     /// several. Throws CommandFailed with what is left where one is open.
     void remove(std::span<const std::string> lvs) const;
@@ -56,7 +58,8 @@ public:
     /// Without reference counts; see activation.h. Throw CommandFailed. An exit status of 0 does not prove that it
     /// happened.
     void activate(const std::string& lv) const;
-    void deactivate(const std::string& lv) const;
+    void deactivate(std::span<const std::string> lvs) const;
+    void deactivate(const std::string& lv) const { deactivate({&lv, 1}); }
     /// Makes the table of an active LV that of the metadata. Without effect on an inactive one.
     void refresh(const std::string& lv) const;
 
@@ -68,7 +71,7 @@ private:
     VgReport report_by_lvm() const;
     void perform(const Change& change) const;
     void resize(const char* program, const std::string& lv, Extents size) const;
-    void run(const std::string& attempt, const std::string& lv, const char* option) const;
+    void run(const std::string& attempt, std::span<const std::string> lvs, const char* option) const;
 
     Tool& tool_;
     std::string name_;

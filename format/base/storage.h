@@ -91,6 +91,8 @@ public:
     /// Whether nobody uses the object, and somebody may write to it all the same: of a hidden image only a run that was
     /// killed leaves that behind.
     virtual bool lacks_seal(const std::string&) const { return false; }
+    /// Holds it, and takes now the time that the first write to it would take.
+    virtual void unseal(const std::string& name) { hold(name); }
     /// False where an object has to be closed before it is removed.
     virtual bool removes_open_objects() const { return true; }
     /// A mark beside the object says that it is hidden, for formats without a place for it.

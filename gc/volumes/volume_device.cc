@@ -32,8 +32,16 @@ std::int64_t changes(dev_t device, const std::string& name) {
 
 } // namespace
 
-VolumeDevice::VolumeDevice(UniqueFd fd, std::string name, std::string uuid, std::optional<std::int64_t> since)
-    : device_{std::move(fd), std::move(name)}, uuid_{std::move(uuid)}, since_{since} {}
+VolumeDevice::VolumeDevice(UniqueFd fd, std::string name, std::string uuid, std::optional<std::int64_t> since,
+                           std::function<void()> before_write)
+    : device_{std::move(fd), std::move(name)}, uuid_{std::move(uuid)}, since_{since}, before_write_{
+                                                                                          std::move(before_write)} {}
+
+FileDevice& VolumeDevice::writable() {
+    if (before_write_) before_write_();
+    before_write_ = nullptr;
+    return device_;
+}
 
 FileIdentity VolumeDevice::identity() const {
     if (!since_) return lvm::volume_identity(uuid_, size(), 0);

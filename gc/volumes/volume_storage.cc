@@ -118,24 +118,29 @@ bool VolumeStorage::exists(const std::string& name) const {
     return volume ? report().find(*volume) != nullptr : journal_row(name) != nullptr;
 }
 
-std::unique_ptr<BlockDevice> VolumeStorage::open_node(const std::string& name, const lvm::LvRow& row,
-                                                      Access access) const {
+std::unique_ptr<BlockDevice> VolumeStorage::open_node(const std::string& name, const lvm::LvRow& row, Access access) {
     const std::string path = host_.node(row.name);
     UniqueFd fd{::open(path.c_str(), (access == Access::read_write ? O_RDWR : O_RDONLY) | O_CLOEXEC)};
     if (!fd) throw SystemError::from_errno("open", path);
-    const bool sealed = row.permission == lvm::Permission::read_only && !unsealed_.contains(name);
+    const bool read_only = row.permission == lvm::Permission::read_only;
+    const bool sealed = read_only && !unsealed_.contains(name) && !written_.contains(name);
     std::optional<std::int64_t> since;
     if (!sealed) {
         const auto held = held_.find(name);
         since = held == held_.end() ? 0 : held->second.since;
     }
-    return std::make_unique<VolumeDevice>(std::move(fd), name, row.uuid, since);
+    // Some are opened for writing to lock them, and then removed. It may have another name when it is written to.
+    std::function<void()> before_write;
+    if (access == Access::read_write && read_only)
+        before_write = [this, uuid = row.uuid] { make_writable_by_uuid(uuid); };
+    return std::make_unique<VolumeDevice>(std::move(fd), name, row.uuid, since, std::move(before_write));
 }
 
 std::unique_ptr<BlockDevice> VolumeStorage::open(const std::string& name, Access access) {
     if (access == Access::read_write && volume_of_file(name)) {
         require_no_enlargement(name);
-        make_writable(name);
+        hold(name);
+        written_.insert(name);
     }
     const std::lock_guard lock{mutex_};
     if (!volume_of_file(name)) {
@@ -179,8 +184,8 @@ std::unique_ptr<BlockDevice> VolumeStorage::create(const std::string& name) {
     throw std::logic_error{"a volume without a size: " + name};
 }
 
+/// It is active.
 void VolumeStorage::fill_journal(const std::string& volume, std::string_view value) {
-    host_.group().activate(volume);
     try {
         UniqueFd fd{::open(host_.node(volume).c_str(), O_RDWR | O_CLOEXEC)};
         if (!fd) throw SystemError::from_errno("open", host_.node(volume));
@@ -188,6 +193,8 @@ void VolumeStorage::fill_journal(const std::string& volume, std::string_view val
         const std::string content = journal_content(value);
         device.write_at(0_B, std::as_bytes(std::span{content}));
         device.flush();
+        // Its tag makes it an entry, and comes when the value stands there.
+        host_.group().edit(volume, {.add_tags = {std::string{journal_tag}}});
     } catch (const std::exception&) {
         host_.group().deactivate(volume);
         throw;
@@ -201,19 +208,21 @@ void VolumeStorage::create_filled(const std::string& name, std::string_view cont
     if (!entry.inside) {
         host_.group().create(entry.volume, journal_size, {std::string{journal_tag}});
     } else {
-        // Its tag makes it an entry, and comes when the value stands there.
-        if (report().find(entry.volume) == nullptr) host_.group().create(entry.volume, journal_size);
+        if (report().find(entry.volume) == nullptr)
+            host_.group().create(entry.volume, journal_size, {}, lvm::VolumeGroup::Activate::yes);
+        else
+            host_.group().activate(entry.volume);
         fill_journal(entry.volume, content);
-        host_.group().edit(entry.volume, {.add_tags = {std::string{journal_tag}}});
     }
     space.spend(journal_size);
     changed();
 }
 
 void VolumeStorage::rename(const std::string& from, const std::string& to) {
-    const lvm::LvRow& row = row_of(from);
     const auto volume = volume_of_file(to);
     if (!volume) throw std::logic_error{"not the name of an image: " + to};
+    if (written_.contains(from)) make_writable(from); // it may be somebody's disk from now on
+    const lvm::LvRow& row = row_of(from);
     const auto place = held_.find(from);
     host_.activator().rename(row.name, id_of(from), *volume, id_of(to),
                              place == held_.end() ? nullptr : &place->second.activation);
@@ -223,16 +232,23 @@ void VolumeStorage::rename(const std::string& from, const std::string& to) {
         held_.insert(std::move(held));
     }
     unsealed_.erase(from); // whoever gets a new name is somebody's disk, or is going to be removed
+    written_.erase(from);
     changed();
 }
 
 void VolumeStorage::remove(const std::string& name) {
-    const lvm::LvRow* entry = volume_of_file(name) ? nullptr : journal_row(name);
-    const std::string volume = entry != nullptr ? entry->name : row_of(name).name;
-    if (auto held = held_.extract(name); !held.empty()) held.mapped().activation.release();
+    if (!volume_of_file(name)) {
+        const lvm::LvRow* entry = journal_row(name);
+        if (entry == nullptr) throw NotFound{name, "there is no such entry in " + report().name};
+        host_.group().remove(entry->name);
+        return changed();
+    }
+    const std::string volume = row_of(name).name;
+    auto held = held_.extract(name);
     unsealed_.erase(name);
-    host_.group().remove(volume);
-    changed();
+    written_.erase(name);
+    changed(); // whatever comes of it
+    host_.activator().remove(volume, id_of(name), held.empty() ? nullptr : &held.mapped().activation);
 }
 
 void VolumeStorage::sync() {
@@ -254,11 +270,19 @@ void VolumeStorage::hold(const std::string& name) {
 }
 
 void VolumeStorage::make_writable(const std::string& name) {
+    if (!volume_of_file(name)) return;
     hold(name);
     const lvm::LvRow& row = row_of(name);
     if (row.permission == lvm::Permission::writable || unsealed_.contains(name)) return;
     host_.activator().set_permission(row.name, lvm::Permission::writable);
     unsealed_.insert(name);
+    changed();
+}
+
+void VolumeStorage::make_writable_by_uuid(const std::string& uuid) {
+    const auto row = std::ranges::find(report().lvs, uuid, &lvm::LvRow::uuid);
+    if (row == report().lvs.end()) throw NotFound{uuid, "there is no such volume any more in " + report().name};
+    make_writable(file_of_volume(row->name).value());
 }
 
 bool VolumeStorage::lacks_seal(const std::string& name) const {
@@ -277,12 +301,16 @@ void VolumeStorage::let_go() noexcept {
     for (const std::string& file : std::exchange(unsealed_, {}))
         attempt([&] {
             const auto volume = volume_of_file(file);
-            if (volume && report().find(*volume) != nullptr)
-                host_.activator().set_permission(*volume, lvm::Permission::read_only);
+            const lvm::LvRow* row = volume ? report().find(*volume) : nullptr;
+            if (row == nullptr || row->permission == lvm::Permission::read_only) return;
+            host_.activator().set_permission(*volume, lvm::Permission::read_only);
+            changed();
         });
-    for (auto& entry : held_)
-        attempt([&] { entry.second.activation.release(); });
-    held_.clear();
+    written_.clear();
+    std::vector<lvm::Activation> activations;
+    for (auto& [file, held] : std::exchange(held_, {}))
+        activations.push_back(std::move(held.activation));
+    host_.activator().release_all(std::move(activations));
 }
 
 bool VolumeStorage::is_marked_hidden(const std::string& name) const {
@@ -293,6 +321,7 @@ bool VolumeStorage::is_marked_hidden(const std::string& name) const {
 
 void VolumeStorage::mark_hidden(const std::string& name, bool hidden) {
     if (!name.ends_with(".raw")) return Storage::mark_hidden(name, hidden);
+    if (!hidden) make_writable(name); // without a header there is nothing to write for this
     lvm::LvEdit edit;
     (hidden ? edit.add_tags : edit.remove_tags).emplace_back(hidden_tag);
     host_.group().edit(row_of(name).name, edit);

@@ -53,6 +53,7 @@ public:
     void trim(const std::string& name, Bytes end) override;
     void seal(const std::string& name) override { unsealed_.insert(name); }
     bool lacks_seal(const std::string& name) const override;
+    void unseal(const std::string& name) override { make_writable(name); }
     bool removes_open_objects() const override { return false; }
     bool is_marked_hidden(const std::string& name) const override;
     void mark_hidden(const std::string& name, bool hidden) override;
@@ -66,12 +67,13 @@ private:
     /// We have changed the group: the report is taken anew when it is asked for.
     void changed() { stale_ = true; }
     bool is_held(const std::string& name) const { return held_.contains(name); }
-    std::unique_ptr<BlockDevice> open_node(const std::string& name, const lvm::LvRow& row, Access access) const;
+    std::unique_ptr<BlockDevice> open_node(const std::string& name, const lvm::LvRow& row, Access access);
     std::unique_ptr<BlockDevice> open_journal(const lvm::LvRow& row);
     std::string read_start(const lvm::LvRow& row, Bytes length);
     void fill_journal(const std::string& volume, std::string_view value);
     void require_no_enlargement(const std::string& name) const;
     void make_writable(const std::string& name);
+    void make_writable_by_uuid(const std::string& uuid);
     void put_footer(const std::string& name, Bytes old_end, Bytes new_end);
     void recover_inflate(const lvm::LvRow& entry, const std::string& id, std::uint64_t old_size,
                          std::vector<std::string>& notes);
@@ -87,6 +89,7 @@ private:
     };
     std::map<std::string, Held> held_; ///< by file
     std::set<std::string> unsealed_;   ///< files that are writable while we work on them
+    std::set<std::string> written_;    ///< files that were opened for writing
 };
 
 } // namespace coppice

@@ -31,6 +31,7 @@ struct Fixture {
     Activator activator{
         group, devices, lvm.locks, {.space = "lvm-SR", .counts = directory / "counts", .claims = directory / "claims"}};
     bool device = false;
+    std::set<std::string> others; ///< devices of VHD-<this> besides VHD-a
     bool suspended = false;
     int open = 0;
 
@@ -38,9 +39,13 @@ struct Fixture {
         fs::create_directories(directory.path() / "dev/mapper");
         fs::create_directories(directory.path() / "dev/VG");
         lvm.runner.always("dmsetup info", [this] {
-            return printed(device ? "VG-VHD--a|LVM-x|" + std::to_string(open) + (suspended ? "|Suspended" : "|Active") +
-                                        "|Writeable\n"
-                                  : "No devices found\n");
+            std::string rows;
+            if (device)
+                rows =
+                    "VG-VHD--a|LVM-x|" + std::to_string(open) + (suspended ? "|Suspended" : "|Active") + "|Writeable\n";
+            for (const std::string& id : others)
+                rows += "VG-VHD--" + id + "|LVM-" + id + "|0|Active|Writeable\n";
+            return printed(rows.empty() ? "No devices found\n" : rows);
         });
     }
 
@@ -49,10 +54,10 @@ struct Fixture {
         std::ifstream file{directory / "counts/lvm-SR/a"};
         return {std::istreambuf_iterator<char>{file}, {}};
     }
-    void write_count(const std::string& text) const {
+    void write_count(const std::string& text, const std::string& id = "a") const {
         fs::create_directories(directory.path() / "counts/lvm-SR");
         std::ofstream{directory / "counts/lvm-SR/a.new"} << text;
-        fs::rename(directory / "counts/lvm-SR/a.new", directory / "counts/lvm-SR/a"); // so that it is a new life
+        fs::rename(directory / "counts/lvm-SR/a.new", directory / ("counts/lvm-SR/" + id)); // so that it is a new life
     }
     std::size_t claims() const {
         return fs::exists(directory / "claims")
@@ -69,9 +74,13 @@ struct Fixture {
         fs::remove(directory / "dev/mapper/VG-VHD--a");
         fs::remove(link());
     }
+    void appear_too(const std::string& id) {
+        others.insert(id);
+        std::ofstream{directory / ("dev/mapper/VG-VHD--" + id)};
+        fs::create_symlink(directory / ("dev/mapper/VG-VHD--" + id), directory / ("dev/VG/VHD-" + id));
+    }
     void expect_activation() {
         lvm.runner.expect("lvchange -ay VG/VHD-a", {}, [this] { appear(); });
-        lvm.runner.expect("lvchange --refresh VG/VHD-a");
     }
     void expect_deactivation() {
         lvm.runner.expect("lvchange -an VG/VHD-a", {}, [this] { disappear(); });
@@ -86,8 +95,8 @@ TEST(Activation, CountsUnderItsLockAndOutsideOfTheTurns) {
     EXPECT_EQ(fixture.count(), "1 0\n");
     EXPECT_EQ(activation.node(), fixture.link());
     EXPECT_THAT(fixture.lvm.events,
-                ElementsAre("take lvm-SR/a", "turn", "run lvchange -ay VG/VHD-a", "end of turn", "turn", "end of turn",
-                            "turn", "run lvchange --refresh VG/VHD-a", "end of turn", "give lvm-SR/a"));
+                ElementsAre("take lvm-SR/a", "turn", "end of turn", "turn", "run lvchange -ay VG/VHD-a", "end of turn",
+                            "turn", "end of turn", "give lvm-SR/a"));
     fixture.lvm.events.clear();
     fixture.expect_deactivation();
     EXPECT_EQ(activation.release(), Released::inactive);
@@ -156,7 +165,6 @@ TEST(Activation, LinksToADeviceThatLvmHasNotLinkedTo) {
         fs::remove(fixture.link());
         fs::create_symlink("/absent/dm-7", fixture.link());
     });
-    fixture.lvm.runner.expect("lvchange --refresh VG/VHD-a");
     const Activation activation = fixture.activate();
     EXPECT_EQ(fs::read_symlink(fixture.link()), fixture.directory / "dev/mapper/VG-VHD--a");
     fixture.expect_deactivation();
@@ -183,9 +191,69 @@ TEST(Activation, DoesNotBelieveASuccessWithoutADevice) {
     EXPECT_EQ(fixture.count(), "");
 }
 
+TEST(Activation, GivesWhatWasActiveTheSizeOfTheMetadata) {
+    Fixture fixture;
+    fixture.appear();
+    fixture.lvm.runner.expect("lvchange -ay VG/VHD-a");
+    fixture.lvm.runner.expect("lvchange --refresh VG/VHD-a");
+    fixture.expect_deactivation();
+    fixture.activate();
+}
+
+TEST(Activation, RemovesTheLvWithItsDevice) {
+    Fixture fixture;
+    fixture.expect_activation();
+    Activation activation = fixture.activate();
+    fixture.lvm.events.clear();
+    fixture.lvm.runner.expect("lvremove -f VG/VHD-a", {}, [&] { fixture.device = false; });
+    fixture.activator.remove("VHD-a", "a", &activation);
+    EXPECT_THAT(fixture.lvm.events,
+                ElementsAre("take lvm-SR/a", "turn", "run lvremove -f VG/VHD-a", "end of turn", "give lvm-SR/a"));
+    EXPECT_EQ(fixture.count(), "");
+    EXPECT_EQ(fixture.claims(), 0);
+    EXPECT_FALSE(fs::exists(fs::symlink_status(fixture.link())));
+}
+
+TEST(Activation, IsGivenBackWhereTheLvCannotBeRemoved) {
+    Fixture fixture;
+    fixture.expect_activation();
+    Activation activation = fixture.activate();
+    const VgReport report = with(empty_group(), {linear("VHD-a", 1)});
+    fixture.lvm.runner.always("lvm fullreport", [&] { return reported(report_json(report)); });
+    for (int attempt = 0; attempt < 10; ++attempt)
+        fixture.lvm.runner.expect("lvremove -f VG/VHD-a", failed("in use\n"));
+    fixture.expect_deactivation();
+    EXPECT_THROW(fixture.activator.remove("VHD-a", "a", &activation), CommandFailed);
+    EXPECT_EQ(fixture.count(), "");
+    EXPECT_EQ(fixture.claims(), 0);
+}
+
+TEST(Activation, IsGivenBackTogetherWithOthers) {
+    Fixture fixture;
+    fixture.lvm.runner.expect("lvchange -ay VG/VHD-b", {}, [&] { fixture.appear_too("b"); });
+    fixture.expect_activation();
+    fixture.write_count("0 1\n", "c");
+    fixture.appear_too("c");
+    std::vector<Activation> activations;
+    for (const char* const id : {"b", "c", "a"})
+        activations.push_back(fixture.activator.activate(std::string{"VHD-"} + id, id));
+    fixture.lvm.events.clear();
+    fixture.lvm.runner.expect("lvchange -an VG/VHD-a VG/VHD-b", {}, [&] {
+        fixture.disappear();
+        fixture.others.erase("b");
+    });
+    fixture.activator.release_all(std::move(activations));
+    EXPECT_EQ(fixture.count(), "");
+    EXPECT_EQ(fixture.activator.counts().get("b"), RefCount{});
+    EXPECT_EQ(fixture.activator.counts().get("c"), (RefCount{0, true}));
+    EXPECT_EQ(fixture.claims(), 0);
+    EXPECT_THAT(fixture.lvm.locks.held, IsEmpty());
+}
+
 TEST(Activation, LeavesNothingActiveWhereItFailsLater) {
     Fixture fixture;
-    fixture.lvm.runner.expect("lvchange -ay VG/VHD-a", {}, [&] { fixture.appear(); });
+    fixture.appear();
+    fixture.lvm.runner.expect("lvchange -ay VG/VHD-a");
     fixture.lvm.runner.expect("lvchange --refresh VG/VHD-a", failed("no\n"));
     fixture.expect_deactivation();
     EXPECT_THROW(fixture.activate(), CommandFailed);
