@@ -7,6 +7,8 @@
 #include "gc/service/resident_memory.h"
 #include "gc/service/status_report.h"
 #include "gc/service/systemd.h"
+#include "gc/volumes/merge_entry.h"
+#include "lvm/names.h"
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -18,8 +20,10 @@
 #include <fcntl.h>
 #include <fstream>
 #include <poll.h>
+#include <spawn.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <utility>
 
@@ -36,6 +40,9 @@ constexpr milliseconds settling{1000};
 constexpr milliseconds longest_settling{10'000};
 /// A stop is honoured within a second. What has not come to rest by then is left as by a kill, which is safe.
 constexpr milliseconds longest_stop{900};
+/// Where volumes have nodes while they are active. What changes a volume activates it, before or behind that; a change
+/// of the metadata alone is not seen.
+const std::string device_nodes = "/dev/mapper";
 /// After sm asked for the SR, before it is looked whether it is still needed.
 constexpr UnixSeconds giving_way = 5;
 constexpr UnixSeconds longest_wait = 300;
@@ -43,6 +50,15 @@ constexpr std::size_t most_notices = 20;
 
 void make_directory(const std::string& path) {
     if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) throw SystemError::from_errno("create directory", path);
+}
+
+/// As execve(2) has them.
+std::vector<char*> pointers(std::vector<std::string>& words) {
+    std::vector<char*> result;
+    for (std::string& word : words)
+        result.push_back(word.data());
+    result.push_back(nullptr);
+    return result;
 }
 
 } // namespace
@@ -67,7 +83,7 @@ std::string control_socket(const std::string& run_dir, const std::string& key) {
 }
 
 Service::Service(std::string sr, const SrLocation& location, SessionOptions options, ConfigSource load, WallClock clock)
-    : sr_{std::move(sr)}, name_{location.name}, key_{state_key(location)},
+    : sr_{std::move(sr)}, name_{location.name}, key_{state_key(location)}, location_{location},
       directory_{location.directory}, options_{std::move(options)}, load_{std::move(load)}, clock_{std::move(clock)},
       config_{load_()}, lock_{options_.run_dir, key_} {
     // Before any thread is started, so that signals come to the loop.
@@ -138,8 +154,11 @@ void Service::withdraw_notes() const {
     const auto operation = board_.status().operation;
     if (!operation) return;
     const std::string& vdi = operation->step.vdi;
-    const std::array<std::string, 2> notes{directory_ + "/coalesce_" + vdi, // one that is a volume: by the next run
+    const std::array<std::string, 2> notes{directory_ + "/coalesce_" + vdi, // without a directory there is no such file
                                            SmDirectories::of_this_host().run_files + "/" + key_ + "/gc_running_" + vdi};
+    lvm::Command removal; // of an entry that is a volume
+    if (directory_.empty()) removal = removal_of_merge_entry(location_, options_.run_dir, vdi);
+    const auto arguments = pointers(removal.arguments), environment = pointers(removal.environment);
     const pid_t parent = ::getpid();
     std::array<int, 2> life{};
     if (::pipe2(life.data(), O_CLOEXEC) != 0 || ::fork() != 0) return; // our end of the pipe closes with us
@@ -151,6 +170,10 @@ void Service::withdraw_notes() const {
     }
     while (::getppid() == parent)
         ::poll(nullptr, 0, 1);
+    pid_t program = 0;
+    if (arguments.front() != nullptr &&
+        ::posix_spawn(&program, arguments.front(), nullptr, nullptr, arguments.data(), environment.data()) == 0)
+        ::waitpid(program, nullptr, 0);
     for (const std::string& note : notes)
         ::unlink(note.c_str());
     ::_exit(0);
@@ -188,10 +211,12 @@ WorkOrder Service::everyday_order() const {
 
 /// What the worker has to do so that changes of the SR are heard of: this thread never waits for a file server.
 std::function<void()> Service::watch() {
-    if (directory_.empty()) return {}; // volumes tell nobody of their changes: sm's kick and --idle wake us
+    const std::string& group = location_.group;
     try {
         if (!watch_ || !watch_->alive())
-            watch_ = std::make_unique<SrWatch>(loop_, directory_, [this] { want_cycle(settling); });
+            watch_ = std::make_unique<SrWatch>(
+                loop_, group.empty() ? directory_ : device_nodes, [this] { want_cycle(settling); },
+                group.empty() ? std::string{} : lvm::mapper_name(group, {}));
     } catch (const Error& error) {
         watch_.reset(); // the host is out of watches: --idle still wakes us
         log::info("gc", error.what());

@@ -91,6 +91,7 @@ private:
     std::string sr_;
     std::string name_;
     std::string key_;
+    SrLocation location_;
     std::string directory_;
     SessionOptions options_;
     ConfigSource load_;

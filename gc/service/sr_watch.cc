@@ -10,6 +10,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <span>
+#include <string_view>
 #include <sys/inotify.h>
 #include <unistd.h>
 
@@ -30,6 +31,7 @@ struct SrWatch::Parts : std::enable_shared_from_this<SrWatch::Parts> {
     UniqueFd arming; ///< the same inotify instance: the other descriptor may be closed while arm() waits for a server
     std::string directory;
     std::function<void()> changed;
+    std::string prefix;
     bool readers = false;
     std::atomic<bool> armed{false};
     std::atomic<bool> alive{true};
@@ -65,18 +67,22 @@ struct SrWatch::Parts : std::enable_shared_from_this<SrWatch::Parts> {
             const bool read_only = (event.mask & IN_CLOSE_NOWRITE) != 0;
             // Somebody has listed the directory: that is no change.
             const bool listed = (event.mask & IN_ISDIR) != 0 && read_only;
-            told = told || !(listed || (read_only && !readers));
+            const std::string_view name = event.len == 0 ? "" : buffer.data() + at + sizeof event; // ends with a NUL
+            const bool others = event.len != 0 && !name.starts_with(prefix);
+            told = told || !(listed || others || (read_only && !readers));
             at += sizeof event + event.len;
         }
         if (told && changed) changed();
     }
 };
 
-SrWatch::SrWatch(asio::io_context& loop, const std::string& directory, std::function<void()> changed) {
+SrWatch::SrWatch(asio::io_context& loop, const std::string& directory, std::function<void()> changed,
+                 std::string prefix) {
     UniqueFd fd{::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)};
     UniqueFd same{fd ? ::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0) : -1};
     if (!fd || !same) throw SystemError::from_errno("watch", directory);
     parts_ = std::make_shared<Parts>(loop, std::move(fd), std::move(same), directory, std::move(changed));
+    parts_->prefix = std::move(prefix);
     parts_->wait();
 }
 

@@ -1,4 +1,5 @@
-// Wakes the service when something in the directory of the SR has changed, without reading it.
+// Wakes the service when something in the directory of the SR has changed, without reading it. Of an SR on LVM it is
+// the directory of device nodes, in which volumes appear and vanish as they are activated.
 //
 // All from the thread of the event loop, but for arm(): it looks at the directory, which on a server that is away takes
 // for ever.
@@ -16,8 +17,10 @@ class SrWatch {
 public:
     /// `changed` is called on the event loop when an entry was made, removed or renamed, or a file that somebody wrote
     /// to was closed. Losing events, or the directory itself, counts as a change. Nothing keeps the file system from
-    /// being unmounted. Does not look at the directory: nothing is told before it is armed. Throws SystemError.
-    SrWatch(boost::asio::io_context& loop, const std::string& directory, std::function<void()> changed);
+    /// being unmounted. Does not look at the directory: nothing is told before it is armed. Only entries whose names
+    /// begin with `prefix` count. Throws SystemError.
+    SrWatch(boost::asio::io_context& loop, const std::string& directory, std::function<void()> changed,
+            std::string prefix = {});
     ~SrWatch();
 
     /// What arm() needs; may outlive the watch, and then does nothing that anybody hears of.

@@ -5,42 +5,30 @@ Needs a build with COPPICE_FAULTS, for clocks that are told how to go, and root,
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 import unittest
 
-from cli_support import hashes, make_demo
-from service_support import LIMIT, ServiceTest
-
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "support", "py"))
+
+from cli_support import hashes, make_demo  # noqa: E402
+from service_support import LIMIT, ServiceTest  # noqa: E402
+from stopped_thread import PTRACE_CONT, WALL, ptrace, stop_thread, wait_dead  # noqa: E402
+
 HIDE = os.path.join(HERE, "../../docs/demo/hide_qcow2.py")
 CLOCK = "COPPICE_TEST_TIME_FACTOR"
 GARBAGE = "99999999-0001-4000-8000-000000000000.qcow2"
 YEAR = 365 * 24 * 3600
 MIB = 1 << 20
-PTRACE_CONT, PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_O_TRACEEXIT, WALL = 7, 0x4206, 0x4207, 0x40, 0x40000000
 
 
 def qemu(program, *arguments):
     subprocess.run([program, *arguments], check=True, stdout=subprocess.DEVNULL)
-
-
-def ptrace(request, tid, data=0):
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-    if libc.ptrace(request, tid, None, data) != 0:
-        raise OSError(ctypes.get_errno(), "ptrace")
-
-
-def stop_thread(tid):
-    """Until the process ends, and once more right before its own end. The caller's thread becomes its tracer, and has to wait for that."""
-    ptrace(PTRACE_SEIZE, tid, PTRACE_O_TRACEEXIT)
-    ptrace(PTRACE_INTERRUPT, tid)
-    os.waitpid(tid, WALL)
 
 
 class Hardship(ServiceTest):
@@ -113,20 +101,13 @@ class Trickle(Hardship):
     def ended_orderly(self):
         return "did not come to rest" not in self.log_text()
 
-    def wait_dead(self, threads):
-        """A process is not gone before the tracer of its threads has been told of their ends."""
-        for tid in threads:
-            with contextlib.suppress(ChildProcessError):  # told before
-                while os.WIFSTOPPED(os.waitpid(tid, WALL)[1]):
-                    ptrace(PTRACE_CONT, tid)
-
     def bury(self, process, threads):
         if process.returncode is None:
             process.kill()
             for tid in threads:
                 with contextlib.suppress(OSError):  # not stopped, or gone
                     ptrace(PTRACE_CONT, tid)
-            self.wait_dead(threads)
+            wait_dead(threads)
 
     def goes_on(self):
         self.assertEqual(hashes(self.sr), self.before)
@@ -159,7 +140,7 @@ class Trickle(Hardship):
         self.assertEqual(len(self.notes()), 2, "a thread that may still write is left when sm is let in")
         for tid in others:
             ptrace(PTRACE_CONT, tid)
-        self.wait_dead(others)
+        wait_dead(others)
         self.assertEqual(process.wait(timeout=LIMIT), 0)
         deadline, pause = time.monotonic() + LIMIT, threading.Event()
         while self.notes() and time.monotonic() < deadline:

@@ -52,6 +52,22 @@ TEST_F(SrWatchTest, TellsOfWhatChanges) {
     EXPECT_FALSE(watch_->alive());
 }
 
+TEST_F(SrWatchTest, TellsOnlyOfNamesWithItsPrefix) {
+    std::filesystem::create_directory(sr_);
+    watch_ = std::make_unique<SrWatch>(
+        loop_, sr_, [this] { ++count_; }, "VG--x-");
+    SrWatch::arm(*watch_->parts());
+    for (const char* const name : {"control", "VG--y-VHD--a", "VG--x", "other-VG--x-VHD--a"})
+        std::ofstream{sr_ + "/" + name} << "x";
+    EXPECT_EQ(told(), 0);
+    std::ofstream{sr_ + "/VG--x-VHD--a"} << "x";
+    EXPECT_GT(told(), 0);
+    std::filesystem::remove(sr_ + "/VG--x-VHD--a");
+    EXPECT_GT(told(), 0);
+    std::filesystem::remove_all(sr_);
+    EXPECT_GT(told(), 0) << "the directory itself has no name";
+}
+
 TEST_F(SrWatchTest, TellsOfReadersThatLetGoOnlyWhileItMindsThem) {
     std::filesystem::create_directory(sr_);
     std::ofstream{image_} << "x";

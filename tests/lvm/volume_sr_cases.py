@@ -1,10 +1,12 @@
 """What is required of SRs on thick LVM: by each name, what makes the SR outside the VM, what is done inside, and how often that
 is done by default."""
 
+import volume_sr_commands
 import volume_sr_drain
 import volume_sr_kills
 import volume_sr_looks
 import volume_sr_runs
+import volume_sr_service
 import volume_state
 from volume_sr import VolumeSrMaker
 from volume_sr_program import require
@@ -35,6 +37,9 @@ CASES = {
     "full": (volume_sr_runs.make_full, volume_sr_runs.run_full, 1),
     "drain": (volume_sr_drain.make, volume_sr_drain.run, 1),
     "used": (volume_sr_runs.make, volume_sr_runs.run_used, 1),
+    "commands": (volume_sr_commands.make, volume_sr_commands.run, 1),
+    "stopped": (volume_sr_service.make, volume_sr_service.stopped, 1),
+    "woken": (volume_sr_service.make_forked, volume_sr_service.woken, 1),
     "kill": (volume_sr_kills.make, volume_sr_kills.run, 1),
     "kill-drain": (volume_sr_drain.make, volume_sr_kills.run_full, 1),
 }
