@@ -70,9 +70,12 @@ void settle_size(const Step& step, bool inflated, MergeContext& context) {
     const TreeNode* node = sr.tree().find(step.survivor);
     if (node == nullptr || node->state != NodeState::ok) return;
     if (!node->hidden && inflated) return inflate(*node, context);
-    if (!node->hidden && step.direction == Direction::up) return; // its guest may go on writing in what it has
     require_closed(context, sr.tree(), {step.survivor});
-    const Bytes end = open_held(context, *node, Access::read_only)->target_space()->end();
+    Bytes end = open_held(context, *node, Access::read_only)->target_space()->end();
+    // Its guest may go on writing in what it has. But a merge that was interrupted has counted what it left behind as
+    // used, and may have made room for more than a whole disk.
+    if (!node->hidden && step.direction == Direction::up)
+        end = std::max(end, lvm::sm::full(volume_format(node->format), node->virtual_size));
     context.storage.trim(node->file, end);
     if (node->hidden) context.storage.seal(node->file);
 }
