@@ -65,7 +65,8 @@ std::optional<Slices::State> Slices::shortened(const State& from, std::uint64_t 
     return state;
 }
 
-std::variant<Slices::State, std::optional<Bytes>> Slices::next(const State& from, Bytes growth) const {
+std::variant<Slices::State, std::optional<Bytes>> Slices::next(const State& from, Bytes room) const {
+    const Bytes growth = std::min(room, most_of_slice(pair_.unit));
     const std::uint64_t most = from.source / pair_.unit;
     std::uint64_t units = 1;
     std::optional<State> best;
@@ -79,8 +80,8 @@ std::variant<Slices::State, std::optional<Bytes>> Slices::next(const State& from
                 best = std::move(state);
                 break;
             }
-        if (best->target - from.target > growth) return std::optional{best->target - from.target};
-        return *best;
+        if (best->target - from.target > room) return std::optional{best->target - from.target};
+        return *best; // however large: what has to leave at one go cannot be cut further
     }
     std::uint64_t fits = units;
     std::uint64_t too_many = 0;
@@ -117,7 +118,7 @@ public:
 
     std::variant<SlicesFit, SlicesLack> exactly() {
         while (!rest_fits()) {
-            const auto next = slices_.next(state_, slice());
+            const auto next = slices_.next(state_, free_now());
             if (const auto* needed = std::get_if<std::optional<Bytes>>(&next)) return lack(*needed);
             go_to(std::get<Slices::State>(next));
         }
@@ -132,7 +133,8 @@ public:
             const auto smallest = slices_.next(state_, 0_B);
             const auto* needed = std::get_if<std::optional<Bytes>>(&smallest);
             if (needed != nullptr && (!*needed || **needed > free_now())) return lack(*needed);
-            note_peak(state_.source, state_.target + slice());
+            const Bytes least = needed != nullptr ? **needed : 0_B;
+            note_peak(state_.source, state_.target + std::max(least, slice()));
             std::optional<Slices::State> after;
             for (std::uint64_t units = step; !after && units <= state_.source / pair_.unit; units *= 2)
                 after = slices_.shortened(state_, units);
@@ -147,7 +149,9 @@ private:
         return minus_floor(free_ + (pair_.source_volume - state_.source), state_.target - pair_.target_volume);
     }
     Bytes slice() const { return std::min(free_now(), most_of_slice(pair_.unit)); }
-    bool rest_fits() const { return whole_ - state_.target <= free_now(); }
+    /// Slices may leave a target that is larger than one merge would: what each of them has split counts for itself.
+    Bytes rest() const { return minus_floor(whole_, state_.target); }
+    bool rest_fits() const { return rest() <= free_now(); }
 
     void note_peak(Bytes source, Bytes target) {
         peak_ = std::max(peak_, minus_floor(target - pair_.target_volume, pair_.source_volume - source));
@@ -160,9 +164,7 @@ private:
         note_peak(state_.source, whole_);
         return {peak_};
     }
-    SlicesLack lack(std::optional<Bytes> needed) const {
-        return {minus_floor(needed.value_or(whole_ - state_.target), free_now())};
-    }
+    SlicesLack lack(std::optional<Bytes> needed) const { return {minus_floor(needed.value_or(rest()), free_now())}; }
 
     const Slices& slices_;
     const SlicedPair& pair_;

@@ -47,9 +47,10 @@ public:
     State begin() const;
     /// The target's volume when everything is in it.
     Bytes whole() const;
-    /// The state after the largest slice for which the target grows by at most `growth`. Where even the smallest one
-    /// needs more, that: by how much the target has to grow. Nullopt inside: nothing shortens the source any more.
-    std::variant<State, std::optional<Bytes>> next(const State& from, Bytes growth) const;
+    /// The state after the largest slice for which the target grows by at most `room`, nor by more than most_of_slice()
+    /// unless the smallest one does. Where even that needs more than `room`: by how much the target has to grow.
+    /// Nullopt inside: nothing shortens the source any more.
+    std::variant<State, std::optional<Bytes>> next(const State& from, Bytes room) const;
     /// Where the source is by so many extents shorter, or more; nullopt where that does not shorten it at all.
     std::optional<State> shortened(const State& from, std::uint64_t units) const;
 
@@ -59,7 +60,7 @@ private:
     SlicedPair pair_;
 };
 
-/// At most this much room is used by one slice, where more is free: a slice is what is done at one go.
+/// At most this much room is used by one slice that can be cut further: a slice is what is done at one go.
 Bytes most_of_slice(Bytes unit);
 
 /// What a merge in slices takes of the group at its worst, more than it has given back by then; or how much more than

@@ -157,5 +157,64 @@ TEST(Slices, OfALargeImageAreLookedAtHereAndThere) {
     EXPECT_TRUE(std::holds_alternative<SlicesLack>(walk(Slices{pair}, pair, 0_B)));
 }
 
+/// Behind a table that stands at the end stands everything that it maps: lumps of blocks that leave at one go.
+class LumpTail final : public TailSpace {
+public:
+    LumpTail(std::uint64_t lumps, Bytes length) : lumps_{lumps}, length_{length} {}
+
+    RangeList beyond(Bytes end) const override {
+        const std::uint64_t kept = std::min(lumps_, end < block ? 0 : (end - block) / length_);
+        return kept == lumps_ ? RangeList{} : RangeList{{length_ * kept, length_ * lumps_}};
+    }
+    Bytes end_without(const RangeList& guest) const override {
+        return block + (guest.empty() ? length_ * lumps_ : guest.front().begin);
+    }
+
+private:
+    std::uint64_t lumps_;
+    Bytes length_;
+};
+
+TEST(Slices, MayBeLargerThanOneIsMeantToBeWhereNoneIsSmaller) {
+    for (const Bytes of : {unit, unit / 4}) { // gone through one by one, and here and there
+        const Bytes lump = of * 300;
+        const Bytes all = lump * (of == unit ? 3 : 5);
+        ASSERT_GT(lump, most_of_slice(of));
+        const GuestMap map{{{0_B, all}}};
+        const LumpTail tail{all / lump, lump};
+        const BlockSpace space{{}, 1};
+        const SlicedPair pair{Direction::down, {map, all}, {}, all, tail, space, round_up(block + all, of), of, of};
+        EXPECT_EQ(std::get<SlicesLack>(walk(Slices{pair}, pair, of * 280)).lacking, of * 20);
+        const Bytes free = of * 305;
+        ASSERT_TRUE(std::holds_alternative<SlicesFit>(walk(Slices{pair}, pair, free)));
+        expect_goes(pair, std::get<SlicesFit>(walk(Slices{pair}, pair, free)).peak);
+    }
+}
+
+/// What comes in parts takes twice as much.
+class SplitSpace final : public TargetSpace {
+public:
+    explicit SplitSpace(Bytes all) : all_{all} {}
+    Bytes end() const override { return block; }
+    Bytes end_after(const MergeInput& merge) const override {
+        Bytes sum;
+        for (const ByteRange& range : merge.data)
+            sum += range.length();
+        return block + (sum < all_ ? sum * 2 : sum);
+    }
+
+private:
+    Bytes all_;
+};
+
+TEST(Slices, MayLeaveMoreThanOneMergeWould) {
+    const Bytes all = block * 2000;
+    const GuestMap map{{{0_B, all}}};
+    const LumpTail tail{2000, block};
+    const SplitSpace space{all};
+    const SlicedPair pair{Direction::down, {map, all}, {}, all, tail, space, all + block, block, block};
+    EXPECT_TRUE(std::holds_alternative<SlicesFit>(walk(Slices{pair}, pair, block * 1001)));
+}
+
 } // namespace
 } // namespace coppice
