@@ -125,16 +125,13 @@ bool SlicedMerge::go_on(GiveWay& give_way) {
                          down ? std::max(size, look.source_image->virtual_size()) : size, *tail, *space,
                          look.source.physical_size, look.target.physical_size, unit}};
     const Slices::State now = slices.begin();
-    if (now.source < look.source.physical_size) {
-        trim(tail->end_without({}));
-        return true;
-    }
+    if (now.source < look.source.physical_size && trim()) return true;
     // Never more than the plan has said, whatever is free: others may have plans of their own.
     const Bytes planned = minus_floor(step_.space_needed, 2 * unit) + minus_floor(source_before_, now.source);
     const Bytes room = std::min(minus_floor(planned, minus_floor(now.target, target_before_)),
                                 minus_floor(context_.storage.space().free, unit));
     if (slices.whole() - now.target <= room) return false;
-    const auto next = slices.next(now, std::min(room, most_of_slice(unit)));
+    const auto next = slices.next(now, room);
     if (const auto* needed = std::get_if<std::optional<Bytes>>(&next)) {
         const Bytes wanted = needed->value_or(slices.whole() - now.target);
         throw Refused{"no-space", *step_.into,
@@ -155,8 +152,6 @@ void SlicedMerge::move(Look look, const Slices::State& slice, GiveWay& give_way)
     pour(look, slice.moved, give_way);
     look = {};
     forget(source, slice);
-    log::info("coalesce", "moved a slice vdi=" + step_.vdi + " into=" + *step_.into +
-                              " extents_left=" + std::to_string(slice.source / context_.storage.size_unit()));
 }
 
 void SlicedMerge::pour(const Look& look, const RangeList& only, GiveWay& give_way) {
@@ -205,14 +200,25 @@ void SlicedMerge::forget(const FileIdentity& source, const Slices::State& slice)
     const TreeNode& node = require_node(sr.tree(), step_.vdi);
     if (context_.storage.open(node.file, Access::read_only)->identity() != source)
         throw Refused{"attached", step_.vdi, "changed while it was being merged"};
-    JournalEditLog log{context_.storage, context_.journal};
-    open_held(context_, node, Access::read_write)->forget(slice.moved, log);
-    context_.storage.trim(node.file, open_held(context_, node, Access::read_only)->tail_space()->end_without({}));
+    cut(node, slice.moved);
+    log::info("coalesce", "moved a slice vdi=" + step_.vdi + " into=" + *step_.into +
+                              " extents_left=" + std::to_string(slice.source / context_.storage.size_unit()));
 }
 
-void SlicedMerge::trim(Bytes end) {
+/// Room that the image does not need. False where its volume cannot get smaller.
+bool SlicedMerge::trim() {
     const LockedSr sr = enter();
-    context_.storage.trim(require_node(sr.tree(), step_.vdi).file, end);
+    const TreeNode& node = require_node(sr.tree(), step_.vdi);
+    cut(node, {});
+    return context_.storage.open(node.file, Access::read_only)->size() < node.physical_size;
+}
+
+/// Also where nothing is to be forgotten: bitmaps, and what is counted although nothing uses it, stand anywhere, and an
+/// image must not tell of what has been cut off.
+void SlicedMerge::cut(const TreeNode& node, const RangeList& guest) {
+    JournalEditLog log{context_.storage, context_.journal};
+    open_held(context_, node, Access::read_write)->forget(guest, log);
+    context_.storage.trim(node.file, open_held(context_, node, Access::read_only)->tail_space()->end_without({}));
 }
 
 } // namespace coppice

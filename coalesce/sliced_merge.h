@@ -46,7 +46,8 @@ private:
     std::vector<std::unique_ptr<Claim>> claim(OpenedImage& source, OpenedImage& target);
     Look look() const;
     bool go_on(GiveWay& give_way);
-    void trim(Bytes end);
+    bool trim();
+    void cut(const TreeNode& node, const RangeList& guest);
     void move(Look look, const Slices::State& slice, GiveWay& give_way);
     void pour(const Look& look, const RangeList& only, GiveWay& give_way);
     void forget(const FileIdentity& source, const Slices::State& slice);

@@ -48,6 +48,15 @@ void MemoryFile::flush() {
     touched_.assign(touched_.size(), false);
 }
 
+void MemoryFile::resize_durably(Bytes size, std::span<const std::byte> end) {
+    for (std::vector<std::byte>* state : {&bytes, &durable_}) {
+        state->resize(size.count());
+        std::ranges::copy(end, state->end() - static_cast<std::ptrdiff_t>(end.size()));
+    }
+    touched_.resize(std::min(touched_.size(), static_cast<std::size_t>(size.count() / sector)));
+    note_resize();
+}
+
 void MemoryFile::lose_power(Unsynced unsynced, std::mt19937_64& random) {
     if (unsynced == Unsynced::lost) bytes = durable_;
     if (unsynced == Unsynced::torn) {

@@ -47,6 +47,8 @@ public:
     void note_resize();
     void note_rename();
     void flush();
+    /// As a volume is resized: at once, whatever becomes of what is not flushed. `end` is written at the new end.
+    void resize_durably(Bytes size, std::span<const std::byte> end);
     /// What a reboot finds becomes `bytes`.
     void lose_power(Unsynced unsynced, std::mt19937_64& random);
 

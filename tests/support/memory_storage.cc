@@ -17,6 +17,10 @@ std::shared_ptr<MemoryFile> new_file(std::vector<std::byte> bytes) {
     return file;
 }
 
+bool is_image(const std::string& name) {
+    return name.ends_with(".vhd") || name.ends_with(".qcow2") || name.ends_with(".raw");
+}
+
 [[noreturn]] void fail(const std::string& attempt, const std::string& name, std::errc cause) {
     throw SystemError{attempt, name, std::make_error_code(cause)};
 }
@@ -53,7 +57,7 @@ std::unique_ptr<BlockDevice> MemoryStorage::open(const std::string& name, Access
     if (access == Access::read_write) opened_for_writing.insert(name);
     if (const auto place = refused_.find(name); place != refused_.end()) fail("open", name, place->second);
     if (vanishing_.erase(name) != 0) names_.erase(name);
-    return std::make_unique<MemoryDevice>(file(name), name, power_);
+    return std::make_unique<MemoryDevice>(file(name), name, power_, unit > 0_B && is_image(name));
 }
 
 std::unique_ptr<BlockDevice> MemoryStorage::create(const std::string& name) {
@@ -118,6 +122,8 @@ std::vector<std::string> MemoryStorage::names() const {
 
 std::unique_ptr<MemoryStorage> MemoryStorage::copy(PowerSupply* power) const {
     auto result = std::make_unique<MemoryStorage>(power);
+    result->unit = unit;
+    result->free_space = free_space;
     for (const auto& [name, file] : names_)
         if (file) {
             result->put(name, file->bytes);
@@ -127,6 +133,54 @@ std::unique_ptr<MemoryStorage> MemoryStorage::copy(PowerSupply* power) const {
             result->put_link(name);
         }
     return result;
+}
+
+Bytes MemoryStorage::taken() const {
+    Bytes sum;
+    for (const auto& [name, file] : names_)
+        if (file) sum += is_image(name) ? Bytes{file->bytes.size()} : unit;
+    return sum;
+}
+
+StorageSpace MemoryStorage::space() const {
+    const std::lock_guard lock{mutex_};
+    if (unit == 0_B) return {free_space, free_space};
+    const Bytes now = taken();
+    return {free_space, now < free_space ? free_space - now : 0_B};
+}
+
+void MemoryStorage::make_volumes(Bytes of, Bytes more, Bytes free) {
+    unit = of;
+    for (const auto& [name, file] : names_)
+        if (file && is_image(name)) resize(name, round_up(Bytes{file->bytes.size()} + more, unit));
+    free_space = taken() + free;
+}
+
+/// The footer of a VHD goes with the end.
+void MemoryStorage::resize(const std::string& name, Bytes size) {
+    MemoryFile& volume = *file(name);
+    const std::ptrdiff_t footer = name.ends_with(".vhd") ? 512 : 0;
+    const std::vector<std::byte> end{volume.bytes.end() - footer, volume.bytes.end()};
+    volume.resize_durably(size, end);
+}
+
+void MemoryStorage::make_room(const std::string& name, Bytes end) {
+    const Bytes wanted = round_up(end, unit);
+    const Bytes present = open(name, Access::read_only)->size();
+    if (wanted <= present) return;
+    // The entry of the enlargement takes one unit as long as it goes on.
+    if (wanted - present + unit > space().free) throw Refused{"no-space", name, "no units left"};
+    const std::lock_guard lock{mutex_};
+    if (power_ != nullptr) power_->change();
+    resize(name, wanted);
+}
+
+void MemoryStorage::trim(const std::string& name, Bytes end) {
+    const Bytes wanted = round_up(end, unit);
+    if (wanted >= open(name, Access::read_only)->size()) return;
+    const std::lock_guard lock{mutex_};
+    if (power_ != nullptr) power_->change();
+    resize(name, wanted);
 }
 
 } // namespace coppice::test

@@ -28,7 +28,10 @@ public:
     void rename(const std::string& from, const std::string& to) override;
     void remove(const std::string& name) override;
     void sync() override;
-    StorageSpace space() const override { return {free_space, free_space}; }
+    StorageSpace space() const override;
+    Bytes size_unit() const override { return unit; }
+    void make_room(const std::string& name, Bytes end) override;
+    void trim(const std::string& name, Bytes end) override;
 
     /// What a reboot finds. Names come and go in the order of the calls, so that after a cut some prefix of them
     /// counts.
@@ -47,13 +50,19 @@ public:
     /// A storage with the same names and bytes, all durable, and power that never fails unless `power` says so.
     std::unique_ptr<MemoryStorage> copy(PowerSupply* power = nullptr) const;
 
-    Bytes free_space = 1_TiB;
+    Bytes free_space = 1_TiB; ///< in volumes: of all that is there
+    /// 0: files. Else images are volumes of whole units, and everything else takes one: set by make_volumes().
+    Bytes unit;
+    /// Every image there becomes a volume of the size that it needs and `more`; `free` is left beside them.
+    void make_volumes(Bytes unit, Bytes more, Bytes free);
     std::set<std::string> opened_for_writing; ///< what open() was asked for, since a test has cleared it
 
 private:
     using Names = std::map<std::string, std::shared_ptr<MemoryFile>>; ///< null for a symbolic link
 
     void change();
+    Bytes taken() const;
+    void resize(const std::string& name, Bytes size);
     std::shared_ptr<MemoryFile> file(const std::string& name) const;
 
     std::string name_ = "memory";
