@@ -72,8 +72,8 @@ void settle_size(const Step& step, bool inflated, MergeContext& context) {
     if (!node->hidden && inflated) return inflate(*node, context);
     require_closed(context, sr.tree(), {step.survivor});
     Bytes end = open_held(context, *node, Access::read_only)->target_space()->end();
-    // Its guest may go on writing in what it has. But a merge that was interrupted has counted what it left behind as
-    // used, and may have made room for more than a whole disk.
+    // Its guest may go on writing in what it has. What was an upper bound may have made room for more than a whole
+    // disk.
     if (!node->hidden && step.direction == Direction::up)
         end = std::max(end, lvm::sm::full(volume_format(node->format), node->virtual_size));
     context.storage.trim(node->file, end);

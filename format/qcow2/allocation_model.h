@@ -13,13 +13,14 @@
 
 namespace coppice::qcow2 {
 
-/// Which host clusters of an image are in use, as its counts tell.
+/// Which host clusters of an image are in use, as its counts tell once who writes to it has given leaks back.
 struct HostMap {
     Bytes cluster_size;
     unsigned refcount_order = 4;
     ClusterNumber end;                           ///< behind the last cluster in use
     std::map<ClusterNumber, std::uint64_t> free; ///< stretches below it, as many as Allocator remembers
     std::vector<bool> blocks;                    ///< by entry of the refcount table: there is a block
+    ClusterNumber counted_end{};                 ///< the same as the counts are, leaks included
 
     std::uint64_t per_block() const { return (cluster_size.count() * 8) >> refcount_order; }
     std::uint64_t table_entries() const { return blocks.size(); }

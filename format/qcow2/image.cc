@@ -2,12 +2,12 @@
 
 #include "format/base/error.h"
 #include "format/qcow2/compressed.h"
+#include "format/qcow2/forget.h"
 #include "format/qcow2/header_edit.h"
 #include "format/qcow2/image_end.h"
 #include "format/qcow2/l2_entry.h"
 #include "format/qcow2/layer.h"
 #include "format/qcow2/merged_size.h"
-#include "format/qcow2/forget.h"
 #include "format/qcow2/parent_reference.h"
 #include "format/qcow2/tail.h"
 #include "format/qcow2/target.h"

@@ -28,7 +28,7 @@ class MergedSize final : public TargetSpace {
 public:
     MergedSize(const Header& header, HostMap host, GuestClusters guest);
 
-    Bytes end() const override { return cluster_ * host_.end.count(); }
+    Bytes end() const override { return cluster_ * host_.counted_end.count(); }
     Bytes end_after(const MergeInput& merge) const override;
 
 private:

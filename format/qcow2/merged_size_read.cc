@@ -1,5 +1,7 @@
 // The reading half of merged_size.h.
 #include "format/base/error.h"
+#include "format/base/log.h"
+#include "format/qcow2/count_audit.h"
 #include "format/qcow2/l2_entry.h"
 #include "format/qcow2/merged_size.h"
 
@@ -13,7 +15,9 @@ constexpr std::size_t most_free_stretches = 1U << 16;
 
 class HostReader {
 public:
-    explicit HostReader(const Layer& layer) : layer_{layer}, order_{layer.header().refcount_order} {
+    /// `leaks`: ascending.
+    HostReader(const Layer& layer, std::vector<ClusterRun> leaks)
+        : layer_{layer}, order_{layer.header().refcount_order}, leaks_{std::move(leaks)} {
         map_.cluster_size = layer.header().cluster_size();
         map_.refcount_order = order_;
     }
@@ -45,16 +49,39 @@ private:
         for (std::uint64_t index = 0; index < map_.per_block(); ++index) {
             if (decode_refcount(bytes, index, order_) == 0) continue;
             const ClusterNumber used{first + index};
+            map_.counted_end = used + ClusterNumber{1};
+            if (is_leaked(used)) continue;
             if (map_.end < used && map_.free.size() < most_free_stretches)
                 map_.free[map_.end] = (used - map_.end).count();
             map_.end = used + ClusterNumber{1};
         }
     }
 
+    /// Asked in ascending order.
+    bool is_leaked(ClusterNumber cluster) {
+        while (next_leak_ < leaks_.size() && leaks_[next_leak_].end() <= cluster)
+            ++next_leak_;
+        return next_leak_ < leaks_.size() && leaks_[next_leak_].first <= cluster;
+    }
+
     const Layer& layer_;
     unsigned order_;
+    std::vector<ClusterRun> leaks_;
+    std::size_t next_leak_ = 0;
     HostMap map_;
 };
+
+/// What is counted and used by nothing, as a killed merge leaves it: the next one begins by giving it back.
+std::vector<ClusterRun> leaks_of(const Layer& layer) {
+    std::vector<ClusterRun> leaks;
+    try {
+        for (const CountCorrection& correction : audit_counts(layer.device()).corrections)
+            if (correction.count == 0) leaks.push_back(correction.clusters);
+    } catch (const Error& error) { // nobody will write to it; its size is asked all the same
+        log::debug("format", layer.device().name() + ": leaks are not known: " + error.what());
+    }
+    return leaks;
+}
 
 class GuestReader {
 public:
@@ -119,7 +146,7 @@ private:
 } // namespace
 
 std::unique_ptr<const TargetSpace> merged_size(const Layer& layer, std::size_t most_ranges) {
-    return std::make_unique<MergedSize>(layer.header(), HostReader{layer}.read(),
+    return std::make_unique<MergedSize>(layer.header(), HostReader{layer, leaks_of(layer)}.read(),
                                         GuestReader{layer, most_ranges}.read());
 }
 

@@ -51,7 +51,6 @@ def run_killed(sr, group, most_changes):
             shutil.rmtree(f"{volume_sr_program.PLACE}/state")
     what = f"recovered, killed after {kills} changes"
     result = program.run()
-    # What a killed merge has left in a disk counts as used when the next one makes room in it.
-    require_settled(before, VolumeState(group, sound=True), result, what, spare=len(kills))
+    require_settled(before, VolumeState(group, sound=True), result, what)
     require_last(program, what)
     return {"kills": len(kills)}

@@ -24,8 +24,8 @@ def require_unharmed(before, after, what):
     require(after.free + used == after.extents, f"{what}: {after.free} free and {used} used extents of {after.extents}")
 
 
-def require_settled(before, after, result, what, excuses=(), spare=0):
-    """`excuses`: further reasons for leaving something alone that are right here. `spare`: extents that a disk may have too many."""
+def require_settled(before, after, result, what, excuses=()):
+    """`excuses`: further reasons for leaving something alone that are right here."""
     require_unharmed(before, after, what)
     sr_state.require_visible(before.fingerprints(), after, what)
     require(not result["failed"], f"{what}: {result['failed']}")
@@ -39,7 +39,7 @@ def require_settled(before, after, result, what, excuses=(), spare=0):
     stray = set(after.lvs) - set(before.others) - set(before.broken) - {node.file for node in after.nodes.values()}
     require(not stray, f"{what}: stray LVs {sorted(stray)}")
     for node in after.nodes.values():
-        require_right_volume(node, before, min(before.free, after.free), what, spare)
+        require_right_volume(node, before, min(before.free, after.free), what)
 
 
 def is_short(node, free):
@@ -51,7 +51,7 @@ def is_thin(node):
     return node.lv.size < node.inflated
 
 
-def require_right_volume(node, before, free, what, spare=0):
+def require_right_volume(node, before, free, what):
     """The LV of an image is as it was, or as sm makes the one of an image like that."""
     was = next((other for other in before.nodes.values() if other.lv.id == node.lv.id), None)
     require(was is not None, f"{what}: {node.file} is another LV than any before")
@@ -74,8 +74,7 @@ def require_right_volume(node, before, free, what, spare=0):
     else:
         # Nothing is made smaller. A table with room for 2 TiB, or holes, may take more than sm's rule has in mind.
         right = max(was.lv.size, node.inflated, thick_sizes.round_up(EXTENT, node.end))
-    most = right if node.hidden else right + spare * EXTENT
-    require(right <= node.lv.size <= most, f"{what}: {node.file}, {node}: its LV should be {right} bytes; was {was}")
+    require(node.lv.size == right, f"{what}: {node.file}, {node}: its LV should be {right} bytes; was {was}")
 
 
 def require_merged_volumes(before, after, result, what):
