@@ -76,6 +76,23 @@ def run(directory, disks, jobs, seconds, cut_after=None):
     return told
 
 
+def batch(case_of, seeds, seconds):
+    """(seed, trouble or None, counts) of each. Of `case_of(seed, directory, disk)`, jobs(number of the first) gives what is to be done
+    in its slices, `numbers` their numbers, and check({number: what it has said}) the counts.
+    """
+    found, cases, jobs = [], [], []
+    with scratch_directory() as directory:
+        disk = Disk(f"{directory}/disk")
+        for seed in seeds:
+            cases.append(case_of(seed, directory, disk))
+            jobs += cases[-1].jobs(len(jobs))
+        told = run(directory, [disk.path], jobs, seconds)
+        for case in cases:
+            if told.keys() >= set(case.numbers.values()):
+                attempt(found, case.seed, lambda case=case: case.check(told))
+    return found
+
+
 def run_batches(work, name):
     """`work`: [(function, arguments)], each of which returns [(seed, trouble or None, counts)]; two at a time. The exit status."""
     oracles.binary()

@@ -88,24 +88,9 @@ class Case:
         return {"planned steps": len(plan["steps"])}
 
 
-def batch(seeds, seconds):
-    """(seed, trouble or None, counts) of each."""
-    found, cases = [], []
-    with slices.scratch_directory() as directory:
-        disk, jobs = slices.Disk(f"{directory}/disk"), []
-        for seed in seeds:
-            cases.append(Case(seed, directory, disk))
-            jobs += cases[-1].jobs(len(jobs))
-        told = slices.run(directory, [disk.path], jobs, seconds)
-        for case in cases:
-            if told.keys() >= set(case.numbers.values()):
-                slices.attempt(found, case.seed, lambda: case.check(told))
-    return found
-
-
 def main():
     options = slices.parser(__doc__, count=12, seconds=80).parse_args()
-    work = [(batch, part, options.seconds) for part in slices.parts(slices.seeds(options), 25)]
+    work = [(slices.batch, Case, part, options.seconds) for part in slices.parts(slices.seeds(options), 25)]
     return slices.run_batches(work, "SRs")
 
 

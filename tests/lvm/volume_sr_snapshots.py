@@ -87,24 +87,9 @@ class Case:
             raise Failure(f"{way}: after snapshots {state.fingerprints()}, expected {expected}; entries {state.journals()}")
 
 
-def batch(seeds, seconds):
-    """(seed, trouble or None, counts) of each."""
-    found, cases = [], []
-    with slices.scratch_directory() as directory:
-        disk, jobs = slices.Disk(f"{directory}/disk"), []
-        for seed in seeds:
-            cases.append(Case(seed, directory, disk))
-            jobs += cases[-1].jobs(len(jobs))
-        told = slices.run(directory, [disk.path], jobs, seconds)
-        for case in cases:
-            if told.keys() >= set(case.numbers.values()):
-                slices.attempt(found, case.seed, lambda: case.check(told))
-    return found
-
-
 def main():
     options = slices.parser(__doc__, count=8, seconds=60).parse_args()
-    work = [(batch, part, options.seconds) for part in slices.parts(slices.seeds(options), 20)]
+    work = [(slices.batch, Case, part, options.seconds) for part in slices.parts(slices.seeds(options), 20)]
     return slices.run_batches(work, "SRs")
 
 
