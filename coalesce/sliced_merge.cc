@@ -218,7 +218,11 @@ bool SlicedMerge::trim() {
 void SlicedMerge::cut(const TreeNode& node, const RangeList& guest) {
     JournalEditLog log{context_.storage, context_.journal};
     open_held(context_, node, Access::read_write)->forget(guest, log);
-    context_.storage.trim(node.file, open_held(context_, node, Access::read_only)->tail_space()->end_without({}));
+    auto image = open_held(context_, node, Access::read_only);
+    // What is counted stays, whatever it may be that the tables do not tell of.
+    const Bytes end = std::max(image->tail_space()->end_without({}), image->target_space()->end());
+    image.reset();
+    context_.storage.trim(node.file, end);
 }
 
 } // namespace coppice
