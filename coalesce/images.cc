@@ -37,7 +37,9 @@ void unseal_all(MergeContext& context, const SrTree& tree, const std::set<std::s
 SrTree trees_holding(MergeContext& context, const std::set<std::string>& uuids) {
     SrTree tree = context.trees.current();
     if (!context.storage.has_sizes()) return tree;
-    hold_all(context, tree, uuids);
+    // Also what is not ok: the leaf that sm has set aside is going to be looked at all the same.
+    for (const std::string& uuid : uuids)
+        if (const TreeNode* node = tree.find(uuid)) context.storage.hold(node->file);
     return context.trees.current();
 }
 
