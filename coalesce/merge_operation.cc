@@ -234,6 +234,8 @@ void MergeOperation::pour(const GuestView& now, const GuestView& after, GiveWay&
         const auto target = target_->image().merge_target(log);
         const auto in_turn = [&](const std::function<void()>& write) {
             give_way.check();
+            // A snapshot of the leaf makes disks below which the target stands without the note of this merge.
+            if (!sources_.front()->node().hidden) require_unchanged(*sources_.front());
             const auto passage = take_turn();
             write();
             end_turn();
