@@ -171,8 +171,8 @@ void MergeOperation::merge() {
     std::unique_ptr<LeafGuard> guard;
     if (into_disk()) guard = context_.gate.guard(*step_.into);
     // In this order, and back again: whoever finds the note empties the file and waits until it is gone.
-    const auto announcement = context_.gate.announce(step_.vdi);
-    SmNote note{context_.storage, step_.vdi};
+    const auto announcement = context_.gate.announce(announced_image(step_));
+    SmNote note{context_.storage, announced_image(step_)};
     // Whoever waits for the run file opens the chain as soon as it is gone: our locks have to go before it.
     struct Release {
         MergeOperation& of;
@@ -234,8 +234,6 @@ void MergeOperation::pour(const GuestView& now, const GuestView& after, GiveWay&
         const auto target = target_->image().merge_target(log);
         const auto in_turn = [&](const std::function<void()>& write) {
             give_way.check();
-            // A snapshot of the leaf makes disks below which the target stands without the note of this merge.
-            if (!sources_.front()->node().hidden) require_unchanged(*sources_.front());
             const auto passage = take_turn();
             write();
             end_turn();

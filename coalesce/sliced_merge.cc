@@ -73,8 +73,8 @@ void SlicedMerge::run() {
     target_before_ = target_node.physical_size;
     std::unique_ptr<LeafGuard> guard;
     if (!source_node.hidden) guard = context_.gate.guard(step_.vdi);
-    const auto announcement = context_.gate.announce(step_.vdi);
-    SmNote note{context_.storage, step_.vdi};
+    const auto announcement = context_.gate.announce(announced_image(step_));
+    SmNote note{context_.storage, announced_image(step_)};
     {
         OpenedImage source{context_, source_node, Access::read_write};
         OpenedImage target{context_, target_node, Access::read_write};

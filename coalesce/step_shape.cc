@@ -30,4 +30,8 @@ void require_shape(const Step& step, const SrTree& tree) {
         throw Refused{"virtual-size", newest.uuid, "is smaller than " + *step.into};
 }
 
+const std::string& announced_image(const Step& step) {
+    return step.kind == StepKind::leaf_coalesce && step.direction == Direction::down ? *step.into : step.vdi;
+}
+
 } // namespace coppice

@@ -10,4 +10,9 @@ namespace coppice {
 /// NotFound.
 void require_shape(const Step& step, const SrTree& tree);
 
+/// The image under whose name `step`, a merge, is announced: one of every chain that the images written to are part of,
+/// for as long as the merge goes on. Not a leaf that is poured down: a snapshot gives its content another name, and
+/// the snapshot's own chain then holds only that.
+const std::string& announced_image(const Step& step);
+
 } // namespace coppice

@@ -1,5 +1,6 @@
 #include "gc/service/service.h"
 
+#include "coalesce/step_shape.h"
 #include "format/base/error.h"
 #include "format/base/log.h"
 #include "format/base/passing_time.h"
@@ -153,7 +154,7 @@ void Service::stop() {
 void Service::withdraw_notes() const {
     const auto operation = board_.status().operation;
     if (!operation) return;
-    const std::string& vdi = operation->step.vdi;
+    const std::string& vdi = announced_image(operation->step);
     const std::array<std::string, 2> notes{directory_ + "/coalesce_" + vdi, // without a directory there is no such file
                                            SmDirectories::of_this_host().run_files + "/" + key_ + "/gc_running_" + vdi};
     lvm::Command removal; // of an entry that is a volume

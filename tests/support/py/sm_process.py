@@ -142,6 +142,11 @@ class StorageManager:
 
     def snapshot(self, disk):
         """An attached disk is paused meanwhile. A copy of the disk becomes visible beside it, or only a hidden base is left."""
+        self.make_snapshot(disk, len(self.bytes) < MOST and self.rng.random() < 0.5)
+
+    def make_snapshot(self, disk, copied):
+        """The copy, where one is wanted and the chain is not too long for it."""
+        copy = None
         with self.host.sr_held():
             paused = disk in self.guests
             if paused:
@@ -153,7 +158,7 @@ class StorageManager:
                 base = str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
                 os.link(self.path(disk), self.path(base))
                 self.child(base, self.path(disk))
-                if len(self.bytes) < MOST and self.rng.random() < 0.5:
+                if copied:
                     copy = str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
                     self.child(base, self.path(copy))
                     self.bytes[copy] = bytearray(self.bytes[disk])
@@ -161,6 +166,7 @@ class StorageManager:
             if paused:
                 with self.host.held(disk, "vdi"):
                     self.open(disk)
+        return copy
 
     def child(self, base, path):
         tool("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base + ".qcow2", path + ".new")
