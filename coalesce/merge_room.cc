@@ -1,6 +1,7 @@
 #include "coalesce/merge_room.h"
 
 #include "coalesce/images.h"
+#include "coalesce/inflated_size.h"
 #include "coalesce/layer_facts.h"
 #include "coalesce/locked_sr.h"
 #include "coalesce/merged_space.h"
@@ -36,9 +37,9 @@ Bytes end_of_merge(const Step& step, const SrTree& tree, MergeContext& context) 
 }
 
 /// Where there is no space the disk keeps what it has: sm gives it the rest before it is attached, or refuses that.
-void inflate(const TreeNode& disk, MergeContext& context) {
+void inflate(const TreeNode& disk, const TargetSpace& space, MergeContext& context) {
     try {
-        context.storage.make_room(disk.file, lvm::sm::full(volume_format(disk.format), disk.virtual_size));
+        context.storage.make_room(disk.file, inflated_size(disk.format, space, disk.virtual_size));
     } catch (const Refused& refused) {
         if (refused.code() != "no-space") throw;
         log::notice("coalesce", std::string{"a disk stays smaller than its guest may need: "} + refused.what());
@@ -69,13 +70,14 @@ void settle_size(const Step& step, bool inflated, MergeContext& context) {
     const LockedSr sr{context, [&](const SrTree&) { return std::set<std::string>{step.survivor}; }};
     const TreeNode* node = sr.tree().find(step.survivor);
     if (node == nullptr || node->state != NodeState::ok) return;
-    if (!node->hidden && inflated) return inflate(*node, context);
+    const auto space = open_held(context, *node, Access::read_only)->target_space();
+    if (!node->hidden && inflated) return inflate(*node, *space, context);
     require_closed(context, sr.tree(), {step.survivor});
-    Bytes end = open_held(context, *node, Access::read_only)->target_space()->end();
+    Bytes end = space->end();
     // Its guest may go on writing in what it has. What was an upper bound may have made room for more than a whole
     // disk.
     if (!node->hidden && step.direction == Direction::up)
-        end = std::max(end, lvm::sm::full(volume_format(node->format), node->virtual_size));
+        end = std::max(end, inflated_size(node->format, *space, node->virtual_size));
     context.storage.trim(node->file, end);
     if (node->hidden) context.storage.seal(node->file);
 }

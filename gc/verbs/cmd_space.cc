@@ -1,3 +1,4 @@
+#include "coalesce/inflated_size.h"
 #include "coalesce/plan_text.h"
 #include "coalesce/reclaim.h"
 #include "coalesce/step_json.h"
@@ -34,26 +35,17 @@ struct VdiSpace {
     Bytes reclaimable;
 };
 
-Bytes end_when_full(const LayerFacts& facts, Bytes virtual_size) {
-    MergeInput all;
-    all.virtual_size = virtual_size;
-    all.data = {{0_B, virtual_size}};
-    return facts.space->end_after(all);
-}
-
 VdiSpace space_of(const TreeNode& node, const Observation& seen) {
     VdiSpace result{&node, {}, {}, 0_B};
     const auto place = seen.facts.find(node.uuid);
     if (place == seen.facts.end() || !place->second.space) return result;
     const LayerFacts& facts = place->second;
     try {
-        const Bytes full = end_when_full(facts, node.virtual_size);
         if (facts.size_unit > 0_B) {
-            result.inflated =
-                round_up(std::max(lvm::sm::full(volume_format(node.format), node.virtual_size), full), facts.size_unit);
+            result.inflated = round_up(inflated_size(node.format, *facts.space, node.virtual_size), facts.size_unit);
             result.deflated = round_up(lvm::deflated(facts.space->end()), facts.size_unit);
         } else {
-            result.inflated = std::max(full, node.physical_size);
+            result.inflated = std::max(end_when_full(*facts.space, node.virtual_size), node.physical_size);
             result.deflated = node.physical_size;
         }
     } catch (const Error&) { // a format that cannot hold a disk of that size: what cannot be computed is not shown

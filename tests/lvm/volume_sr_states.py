@@ -46,6 +46,8 @@ class Case:
         self.sr = maker.build()
         self.parent, self.leaf = self.sr.images
         self._arrange()
+        for image, volume in zip(self.sr.images, self.sr.volumes):  # a maker may leave holes in an image
+            volume.extents = max(volume.extents, thick_sizes.extents(os.path.getsize(self._path(image))))
         used = sum(volume.extents for volume in self.sr.volumes)
         scratch = f"{directory}/{seed}/volumes"
         os.makedirs(scratch)
