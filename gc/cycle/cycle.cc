@@ -103,7 +103,7 @@ Observation Cycle::observe(const Policy& policy) {
     Observation seen;
     seen.frozen = frozen_;
     seen.tree = tree();
-    const ReplayPlan replay = plan_replay(storage_, seen.tree);
+    const ReplayPlan replay = plan_replay(storage_, seen.tree, snapshots_);
     for (const auto& [vdi, text] : replay.frozen)
         seen.frozen.emplace(vdi, text);
     for (const auto& [vdi, text] : pending_vdis(replay))
@@ -168,7 +168,7 @@ void Cycle::recover(Director& director, MergeContext& context, Outcome& outcome)
     const Postponed postponed = postponed_by(director);
     Recovery edits = recover_header_edits(context);
     frozen_ = edits.frozen;
-    ReplayOutcome replay = execute_replay(plan_replay(storage_, trees_.current()), context, postponed);
+    ReplayOutcome replay = execute_replay(plan_replay(storage_, trees_.current(), snapshots_), context, postponed);
     frozen_.merge(replay.frozen);
     Recovery operations = recover_operations(context, frozen_, postponed);
     frozen_.merge(operations.frozen);

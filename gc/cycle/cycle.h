@@ -7,6 +7,7 @@
 #include "coalesce/plan.h"
 #include "coalesce/recover.h"
 #include "gc/cycle/director.h"
+#include "gc/sm/sm_replay.h"
 
 #include <map>
 #include <optional>
@@ -44,8 +45,10 @@ public:
     Cycle(Storage& storage, journal::Journal* journal, Occupancy& occupancy, TreeSource& trees)
         : Cycle{storage, journal, occupancy, trees, open_gate_} {}
     /// Of an SR that others know of.
-    Cycle(Storage& storage, journal::Journal* journal, Occupancy& occupancy, TreeSource& trees, SrGate& gate)
-        : storage_{storage}, journal_{journal}, occupancy_{occupancy}, trees_{trees}, gate_{gate} {}
+    Cycle(Storage& storage, journal::Journal* journal, Occupancy& occupancy, TreeSource& trees, SrGate& gate,
+          Snapshots snapshots = Snapshots::left_to_sm)
+        : storage_{storage}, journal_{journal}, occupancy_{occupancy}, trees_{trees}, gate_{gate}, snapshots_{
+                                                                                                       snapshots} {}
     Cycle(const Cycle&) = delete;
     Cycle& operator=(const Cycle&) = delete;
 
@@ -85,6 +88,7 @@ private:
     TreeSource& trees_;
     OpenGate open_gate_;
     SrGate& gate_;
+    Snapshots snapshots_ = Snapshots::left_to_sm;
     std::map<std::string, std::string> frozen_; ///< what recovery could not finish
 };
 

@@ -87,7 +87,7 @@ Session::Session(const SrLocation& sr, const SessionOptions& options, Intent int
     TreeSource& trees = backend.trees(parts_->journal.get(), options.threads);
     parts_->cycle =
         std::make_unique<Cycle>(backend.storage(), intent == Intent::change ? parts_->journal.get() : nullptr,
-                                backend.occupancy(), trees, *parts_->gate);
+                                backend.occupancy(), trees, *parts_->gate, options.snapshots);
 }
 
 Session::~Session() = default;

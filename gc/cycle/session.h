@@ -18,6 +18,7 @@ struct SessionOptions {
     std::string run_dir;    ///< holds <key>.lock
     bool exclusive = false; ///< the user says that no other host uses this SR
     bool discard = false;   ///< extents that become free on LVM are discarded
+    Snapshots snapshots = Snapshots::left_to_sm;
     unsigned threads = 2;
 };
 

@@ -5,7 +5,9 @@
 #include "coalesce/merge_room.h"
 #include "coalesce/relink.h"
 #include "format/base/error.h"
+#include "gc/sm/replay_steps.h"
 #include "gc/sm/sm_evidence.h"
+#include "gc/sm/snapshot_replay.h"
 
 #include <algorithm>
 #include <initializer_list>
@@ -14,51 +16,6 @@
 
 namespace coppice {
 namespace {
-
-std::string file_of(const std::string& uuid, const TreeNode& node) {
-    return uuid + std::string{extension(node.format)};
-}
-
-void remove_entry(const ReplayAction& action, MergeContext& context) {
-    if (action.entry.empty()) return;
-    context.storage.remove(action.entry);
-    context.storage.sync();
-}
-
-void show_or_hide(MergeContext& context, const TreeNode& node, bool hidden) {
-    if (node.hidden == hidden || node.format == Format::raw) return; // a raw file has no flag
-    ClaimedImage image{context, node, Access::read_write};
-    set_hidden(context, image, hidden);
-}
-
-/// Throws where one of the images is in use: better now than after half of the changes.
-void require_free(MergeContext& context, std::initializer_list<const TreeNode*> nodes) {
-    // Not for writing yet: the end of that would be seen as a change of the image, by ourselves as well.
-    for (const TreeNode* node : nodes)
-        if (node != nullptr) ClaimedImage{context, *node, Access::read_only};
-    for (const TreeNode* node : nodes)
-        if (node != nullptr) ClaimedImage{context, *node, Access::read_write};
-}
-
-std::set<std::string> images_of(const ReplayAction& action) {
-    return {action.vdi, action.other, set_aside_name(action.vdi)};
-}
-
-/// Enters the SR, where the action is still what has to be done, over images that are to the byte those of `before`.
-LockedSr enter_for(const ReplayAction& action, MergeContext& context, const SrTree& before) {
-    const std::set<std::string> concerned = images_of(action);
-    LockedSr sr{context, [&](const SrTree&) { return concerned; }};
-    const ReplayPlan now = plan_replay(context.storage, sr.tree());
-    if (std::ranges::find(now.actions, action) == now.actions.end())
-        throw Refused{"sm-operation", action.vdi, "has changed since the replay was planned"};
-    for (const std::string& uuid : concerned) {
-        const TreeNode* then = before.find(uuid);
-        const TreeNode* node = sr.tree().find(uuid);
-        if ((then == nullptr) != (node == nullptr) || (node != nullptr && node->identity != then->identity))
-            throw Refused{"sm-operation", uuid, "has changed since it was looked at"};
-    }
-    return sr;
-}
 
 std::string drop_entry(const ReplayAction& action, MergeContext& context, const std::string& why) {
     remove_entry(action, context);
@@ -220,6 +177,10 @@ std::string carry_out(const ReplayAction& action, MergeContext& context) {
         return settle_exchange(action, context);
     case ReplayAction::Kind::drop_set_aside:
         return drop_set_aside(action, context);
+    case ReplayAction::Kind::undo_snapshot:
+        return undo_snapshot(action, context);
+    case ReplayAction::Kind::finish_snapshot:
+        return finish_snapshot(action, context);
     }
     return {};
 }
@@ -244,7 +205,7 @@ namespace {
 
 /// Volumes get the sizes that sm gives to what is left: a disk its full size, a hidden image no more than it needs.
 void settle_sizes(const ReplayAction& action, MergeContext& context) {
-    if (action.kind == ReplayAction::Kind::remove_entry) return;
+    if (action.kind == ReplayAction::Kind::remove_entry || is_of_snapshot(action)) return;
     for (const std::string& uuid : {action.vdi, action.other}) {
         Step step;
         step.survivor = uuid;

@@ -1,5 +1,5 @@
-// Finishes or undoes what sm, an older collector or an earlier run of ours has left half done on a file SR, by the
-// tables of sm (docs/design/merge.md), for every format. First a plan as a value, then its execution.
+// Finishes or undoes what sm, an older collector or an earlier run of ours has left half done, by the tables of sm
+// (docs/design/merge.md), for every format. First a plan as a value, then its execution.
 //
 // The plan looks at names, links and flags only. Where it matters whether a merge had moved all data, the execution
 // compares what guests would read, because sm's entries and files are not flushed: after a power cut an entry may tell
@@ -24,12 +24,15 @@ struct ReplayAction {
         finish_leaf,     ///< `vdi` holds everything: remove the entry
         settle_exchange, ///< the names are exchanged: finish where the leaf shows what the one set aside does, or undo
         drop_set_aside,  ///< delete the leaf that was set aside, if `vdi` holds everything
+        undo_snapshot,   ///< disk `vdi` gets its data, which became base `other`, back under its name
+        finish_snapshot, ///< disk `vdi`, and the snapshot, stand on base `other`: hide that, remove the entry
     };
     Kind kind;
     std::string vdi;
-    std::string other; ///< the parent that `vdi` was merged into; empty where it is not known
-    std::string entry; ///< file name; empty where there is none
-    std::string text;  ///< what was found, for the log
+    std::string other;  ///< the parent that `vdi` was merged into; empty where it is not known
+    std::string entry;  ///< file name; empty where there is none
+    std::string text;   ///< what was found, for the log
+    std::string copy{}; ///< of a snapshot: the second child of the base; empty where there is none
 
     bool operator==(const ReplayAction&) const = default;
 };
@@ -42,8 +45,12 @@ struct ReplayPlan {
     bool operator==(const ReplayPlan&) const = default;
 };
 
+/// Who ends the snapshots that were cut short on LVM. Where XAPI is there sm does, with its next command on the SR: it
+/// also makes the records of the snapshot, and takes marks off those of the disk.
+enum class Snapshots { left_to_sm, replayed };
+
 /// Of images only headers are read. Never throws for what is wrong with one image or entry.
-ReplayPlan plan_replay(Storage& storage, const SrTree& tree);
+ReplayPlan plan_replay(Storage& storage, const SrTree& tree, Snapshots snapshots = Snapshots::left_to_sm);
 
 /// VDIs that an action is going to change: until then nothing else may.
 std::map<std::string, std::string> pending_vdis(const ReplayPlan& plan);

@@ -4,6 +4,7 @@
 #include "format/base/error.h"
 #include "format/base/uuid.h"
 #include "format/image.h"
+#include "gc/sm/replay_steps.h"
 #include "gc/sm/sm_entries.h"
 #include "gc/sm/sm_evidence.h"
 
@@ -16,12 +17,24 @@ namespace {
 constexpr std::string_view set_aside_prefix = "OLD_";
 
 bool is_operation(const SmEntry& entry) {
-    return entry.type == SmEntryType::relink || entry.type == SmEntryType::leaf;
+    return entry.type == SmEntryType::relink || entry.type == SmEntryType::leaf || entry.type == SmEntryType::clone;
+}
+
+/// The parts between underscores that are not empty.
+std::vector<std::string> split(std::string_view value) {
+    std::vector<std::string> result;
+    while (!value.empty()) {
+        const auto end = std::min(value.find('_'), value.size());
+        if (end > 0) result.emplace_back(value.substr(0, end));
+        value.remove_prefix(std::min(end + 1, value.size()));
+    }
+    return result;
 }
 
 class Planner {
 public:
-    Planner(Storage& storage, const SrTree& tree) : storage_{storage}, tree_{tree} {}
+    Planner(Storage& storage, const SrTree& tree, Snapshots snapshots)
+        : storage_{storage}, tree_{tree}, snapshots_{snapshots} {}
 
     ReplayPlan plan() {
         const std::vector<SmEntry> entries = list_sm_entries(storage_);
@@ -48,6 +61,11 @@ private:
         if (entry.type == SmEntryType::leaf) {
             result.insert(set_aside_name(entry.vdi));
             if (is_uuid(entry.value)) result.insert(entry.value);
+            return result;
+        }
+        if (entry.type == SmEntryType::clone) {
+            for (const std::string& uuid : split(entry.value))
+                result.insert(uuid);
             return result;
         }
         for (const std::string& child : tree_.children(entry.vdi))
@@ -87,8 +105,9 @@ private:
         case SmEntryType::leaf:
             return plan_leaf(entry);
         case SmEntryType::clone:
+            return plan_snapshot(entry);
         case SmEntryType::zero:
-            return plan_foreign(entry);
+            return plan_growth(entry);
         }
     }
 
@@ -185,20 +204,39 @@ private:
                                    "neither be finished nor undone: " + why);
     }
 
-    void plan_foreign(const SmEntry& entry) {
-        if (entry.type == SmEntryType::zero && tree_.find(entry.vdi) == nullptr)
-            return act(Kind::remove_entry, entry, "", "its VDI is gone");
-        // File SRs do not know these operations: whoever wrote this has to finish it.
-        const std::string text = entry.file + " tells of an unfinished " +
-                                 (entry.type == SmEntryType::clone ? "snapshot" : "growth") +
-                                 " by sm, which sm has to finish";
-        freeze(entry.vdi, text);
-        if (entry.type != SmEntryType::clone) return;
-        for (std::string_view rest = entry.value; !rest.empty();) {
-            const auto end = std::min(rest.find('_'), rest.size());
-            if (end > 0) freeze(std::string{rest.substr(0, end)}, text);
-            rest.remove_prefix(std::min(end + 1, rest.size()));
-        }
+    void plan_growth(const SmEntry& entry) {
+        if (tree_.find(entry.vdi) == nullptr) return act(Kind::remove_entry, entry, "", "its VDI is gone");
+        freeze(entry.vdi, entry.file + " tells of an unfinished growth by sm, which sm has to finish");
+    }
+
+    /// Its value is "<base>_<copy>"; without a copy the part behind the line is empty.
+    void plan_snapshot(const SmEntry& entry) {
+        const auto names = split(entry.value);
+        const std::string found = entry.file + " tells of an unfinished snapshot by sm, ";
+        // File SRs do not know this operation: whoever wrote that has to finish it.
+        if (snapshots_ == Snapshots::left_to_sm || !storage_.has_sizes())
+            return freeze_involved(entry, found + "which sm has to finish");
+        if (names.empty() || names.size() > 2 || !std::ranges::all_of(names, is_uuid))
+            return freeze_involved(entry, found + "and its value names no base: " + entry.value);
+        const std::string copy_name = names.size() > 1 ? names[1] : "";
+        const TreeNode* disk = tree_.find(entry.vdi);
+        const TreeNode* base = tree_.find(names[0]);
+        const TreeNode* copy = tree_.find(copy_name);
+        if (base == nullptr && copy != nullptr)
+            return freeze_involved(entry, found + "and the base of the snapshot " + copy->uuid + " is missing");
+        if (base == nullptr)
+            return act(Kind::remove_entry, entry, "", disk != nullptr ? "nothing was renamed yet" : "the disk is gone");
+        if (base->state != NodeState::ok)
+            return freeze_involved(entry, found + "and " + base->uuid + " cannot be used: " + base->text);
+        const auto stands = [&](const TreeNode* child) {
+            return child != nullptr && child->state == NodeState::ok && child->parent == base->uuid;
+        };
+        if (stands(disk) && (copy_name.empty() || stands(copy)))
+            plan_.actions.push_back(
+                {Kind::finish_snapshot, entry.vdi, base->uuid, entry.file, "all of it is there", copy_name});
+        else
+            plan_.actions.push_back(
+                {Kind::undo_snapshot, entry.vdi, base->uuid, entry.file, "not all of it was made", copy_name});
     }
 
     /// A leaf that was set aside, without an entry: the last thing that a merge deletes.
@@ -232,12 +270,12 @@ private:
     void drop_frozen_actions() {
         std::erase_if(plan_.actions, [&](const ReplayAction& action) {
             if (action.kind == Kind::remove_entry) return false;
-            for (const std::string& vdi : {action.vdi, set_aside_name(action.vdi), action.other}) {
+            for (const std::string& vdi : images_of(action)) {
                 const auto found = plan_.frozen.find(vdi);
-                if (vdi.empty() || found == plan_.frozen.end()) continue;
+                if (found == plan_.frozen.end()) continue;
                 const std::string text = found->second;
-                for (const std::string& other : {action.vdi, set_aside_name(action.vdi), action.other})
-                    if (!other.empty()) freeze(other, text);
+                for (const std::string& other : images_of(action))
+                    freeze(other, text);
                 return true;
             }
             return false;
@@ -246,6 +284,7 @@ private:
 
     Storage& storage_;
     const SrTree& tree_;
+    Snapshots snapshots_;
     ReplayPlan plan_;
     std::map<std::string, std::string> conflicts_; ///< entry to another one on the same image
     std::set<std::string> handled_;                ///< leaves that an entry speaks of
@@ -253,8 +292,8 @@ private:
 
 } // namespace
 
-ReplayPlan plan_replay(Storage& storage, const SrTree& tree) {
-    return Planner{storage, tree}.plan();
+ReplayPlan plan_replay(Storage& storage, const SrTree& tree, Snapshots snapshots) {
+    return Planner{storage, tree, snapshots}.plan();
 }
 
 std::map<std::string, std::string> pending_vdis(const ReplayPlan& plan) {
@@ -262,10 +301,10 @@ std::map<std::string, std::string> pending_vdis(const ReplayPlan& plan) {
     for (const ReplayAction& action : plan.actions) {
         if (action.kind == ReplayAction::Kind::remove_entry) continue;
         const std::string what = action.entry.empty() ? set_aside_name(action.vdi) : action.entry;
-        const std::string text =
-            "an interrupted merge of sm is completed or undone first (" + what + "): " + action.text;
-        for (const std::string& vdi : {action.vdi, set_aside_name(action.vdi), action.other})
-            if (!vdi.empty()) pending.emplace(vdi, text);
+        const std::string text = "an interrupted " + std::string{is_of_snapshot(action) ? "snapshot" : "merge"} +
+                                 " of sm is completed or undone first (" + what + "): " + action.text;
+        for (const std::string& vdi : images_of(action))
+            pending.emplace(vdi, text);
     }
     return pending;
 }

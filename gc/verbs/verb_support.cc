@@ -12,6 +12,7 @@
 #include <boost/json.hpp>
 
 #include <iostream>
+#include <unistd.h>
 
 namespace coppice {
 namespace {
@@ -71,12 +72,21 @@ std::optional<Bytes> rate_option(const Invocation& invocation) {
     return rate;
 }
 
+namespace {
+
+/// Of XAPI on an XCP-ng host.
+constexpr const char* xapi_socket = "/var/lib/xcp/xapi";
+
+} // namespace
+
 SessionOptions session_options(const Invocation& invocation) {
     SessionOptions options;
     options.state_dir = invocation.common.state_dir;
     options.run_dir = invocation.common.run_dir;
     options.exclusive = invocation.common.exclusive;
     options.discard = invocation.flag("discard");
+    const bool with_xapi = invocation.common.xapi.empty() && ::access(xapi_socket, F_OK) == 0;
+    options.snapshots = with_xapi ? Snapshots::left_to_sm : Snapshots::replayed;
     return options;
 }
 

@@ -93,6 +93,17 @@ def batch(case_of, seeds, seconds):
     return found
 
 
+class OneJob:
+    """A case for batch() that is done with one slice: of job(), what is to be done, and check_job(what it has said)."""
+
+    def jobs(self, number):
+        self.numbers = {"only": number}
+        return [{**self.job(), "number": number}]
+
+    def check(self, told):
+        return self.check_job(told[self.numbers["only"]])
+
+
 def run_batches(work, name):
     """`work`: [(function, arguments)], each of which returns [(seed, trouble or None, counts)]; two at a time. The exit status."""
     oracles.binary()

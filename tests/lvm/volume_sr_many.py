@@ -48,7 +48,7 @@ def make_generous(maker):
     return sr
 
 
-class Case:
+class Case(slices.OneJob):
     """One SR: `job` is what is done inside the VM, everything else outside."""
 
     def __init__(self, seed, directory, disk):
@@ -77,10 +77,10 @@ class Case:
         return [disk.slice(DATA_START + count * EXTENT) for count in parts]
 
     def job(self):
-        return {"number": self.seed, "group": self.group.name, "pvs": [slices.place(pv) for pv in self.group.stretches],
+        return {"group": self.group.name, "pvs": [slices.place(pv) for pv in self.group.stretches],
                 "verbs": [slices.RUN, slices.RUN], "ask_lvm": self.seed % ASKED == 0}
 
-    def check(self, told):
+    def check_job(self, told):
         if "trouble" in told:
             raise Failure(told["trouble"])
         after, (result, again) = VolumeState(self.group.load(), sound=True), told["results"]
@@ -111,16 +111,7 @@ class Case:
 
 def batch(seeds, seconds):
     """(seed, trouble or None, counts) of each."""
-    found, cases = [], []
-    with slices.scratch_directory() as directory:
-        disk = slices.Disk(f"{directory}/disk")
-        for seed in seeds:
-            cases.append(Case(seed, directory, disk))
-        told = slices.run(directory, [disk.path], [case.job() for case in cases], seconds)
-        for case in cases:
-            if case.seed in told:
-                slices.attempt(found, case.seed, lambda: case.check(told[case.seed]))
-    return found
+    return slices.batch(Case, seeds, seconds)
 
 
 def main():

@@ -36,7 +36,7 @@ STATES = [
 KINDS = ["vhd", "qcow2"]
 
 
-class Case:
+class Case(slices.OneJob):
     def __init__(self, seed, directory, disk):
         self.seed, self.rng = seed, random.Random(seed)
         self.kind, (self.name, self.progress, self.entry, self.curable) = KINDS[seed % 2], STATES[seed // 2 % len(STATES)]
@@ -100,10 +100,10 @@ class Case:
         disk.save(path)
 
     def job(self):
-        return {"number": self.seed, "group": self.group.name, "pvs": [slices.place(pv) for pv in self.group.stretches],
+        return {"group": self.group.name, "pvs": [slices.place(pv) for pv in self.group.stretches],
                 "verbs": [slices.RUN, slices.RUN]}
 
-    def check(self, told):
+    def check_job(self, told):
         if "trouble" in told:
             raise Failure(f"{self.kind}, {self.name}: {told['trouble']}")
         after, (result, again) = VolumeState(self.group.load(), sound=True), told["results"]
@@ -123,15 +123,7 @@ class Case:
 
 def batch(seeds, seconds):
     """(seed, trouble or None, counts) of each."""
-    found = []
-    with slices.scratch_directory() as directory:
-        disk = slices.Disk(f"{directory}/disk")
-        cases = [Case(seed, directory, disk) for seed in seeds]
-        told = slices.run(directory, [disk.path], [case.job() for case in cases], seconds)
-        for case in cases:
-            if case.seed in told:
-                slices.attempt(found, case.seed, lambda: case.check(told[case.seed]))
-    return found
+    return slices.batch(Case, seeds, seconds)
 
 
 def main():
