@@ -134,7 +134,8 @@ def attempt(found, seed, action):
 def parser(description, *, count, seconds):
     found = argparse.ArgumentParser(description=description.splitlines()[0], allow_abbrev=False)
     found.add_argument("--seed", type=int, help="this SR only")
-    found.add_argument("--first", type=int, default=random.randrange(1 << 32), help="by default a random number")
+    found.add_argument("--first", type=int, default=1)
+    found.add_argument("--random", dest="first", action="store_const", const=random.randrange(1 << 32), help="a random --first")
     found.add_argument("--count", type=int, default=count, help="of SRs")
     found.add_argument("--seconds", type=int, default=seconds, help="after which a VM begins with no further one")
     return found

@@ -115,7 +115,7 @@ def batch(seeds, seconds):
 
 
 def main():
-    options = slices.parser(__doc__, count=100, seconds=200).parse_args()
+    options = slices.parser(__doc__, count=100, seconds=600).parse_args()
     work = [(batch, part, options.seconds) for part in slices.parts(slices.seeds(options), BATCH)]
     return slices.run_batches(work, "SRs")
 
