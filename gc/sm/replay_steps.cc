@@ -37,12 +37,16 @@ std::set<std::string> images_of(const ReplayAction& action) {
     return result;
 }
 
+void require_planned(const ReplayAction& action, MergeContext& context, const SrTree& tree) {
+    const ReplayPlan now = plan_replay(context.storage, tree, Snapshots::replayed);
+    if (std::ranges::find(now.actions, action) == now.actions.end())
+        throw Refused{"sm-operation", action.vdi, "has changed since the replay was planned"};
+}
+
 LockedSr enter_for(const ReplayAction& action, MergeContext& context, const SrTree& before) {
     const std::set<std::string> concerned = images_of(action);
     LockedSr sr{context, [&](const SrTree&) { return concerned; }};
-    const ReplayPlan now = plan_replay(context.storage, sr.tree(), Snapshots::replayed);
-    if (std::ranges::find(now.actions, action) == now.actions.end())
-        throw Refused{"sm-operation", action.vdi, "has changed since the replay was planned"};
+    require_planned(action, context, sr.tree());
     for (const std::string& uuid : concerned) {
         const TreeNode* then = before.find(uuid);
         const TreeNode* node = sr.tree().find(uuid);

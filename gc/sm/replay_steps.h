@@ -25,6 +25,8 @@ void show_or_hide(MergeContext& context, const TreeNode& node, bool hidden);
 void require_free(MergeContext& context, std::initializer_list<const TreeNode*> nodes);
 /// All that the action may change, whether it is there or not.
 std::set<std::string> images_of(const ReplayAction& action);
+/// Throws Refused("sm-operation") where the action is no longer what has to be done in `tree`.
+void require_planned(const ReplayAction& action, MergeContext& context, const SrTree& tree);
 /// Enters the SR, where the action is still what has to be done, over images that are to the byte those of `before`.
 /// Throws Refused("sm-operation").
 LockedSr enter_for(const ReplayAction& action, MergeContext& context, const SrTree& before);

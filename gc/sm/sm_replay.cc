@@ -5,6 +5,7 @@
 #include "coalesce/merge_room.h"
 #include "coalesce/relink.h"
 #include "format/base/error.h"
+#include "gc/sm/growth_replay.h"
 #include "gc/sm/replay_steps.h"
 #include "gc/sm/sm_evidence.h"
 #include "gc/sm/snapshot_replay.h"
@@ -179,6 +180,8 @@ std::string carry_out(const ReplayAction& action, MergeContext& context) {
         return drop_set_aside(action, context);
     case ReplayAction::Kind::undo_snapshot:
         return undo_snapshot(action, context);
+    case ReplayAction::Kind::finish_growth:
+        return finish_growth(action, context);
     case ReplayAction::Kind::finish_snapshot:
         return finish_snapshot(action, context);
     }
@@ -205,7 +208,9 @@ namespace {
 
 /// Volumes get the sizes that sm gives to what is left: a disk its full size, a hidden image no more than it needs.
 void settle_sizes(const ReplayAction& action, MergeContext& context) {
-    if (action.kind == ReplayAction::Kind::remove_entry || is_of_snapshot(action)) return;
+    if (action.kind == ReplayAction::Kind::remove_entry || is_of_snapshot(action) ||
+        action.kind == ReplayAction::Kind::finish_growth)
+        return;
     for (const std::string& uuid : {action.vdi, action.other}) {
         Step step;
         step.survivor = uuid;

@@ -25,6 +25,7 @@ struct ReplayAction {
         settle_exchange, ///< the names are exchanged: finish where the leaf shows what the one set aside does, or undo
         drop_set_aside,  ///< delete the leaf that was set aside, if `vdi` holds everything
         undo_snapshot,   ///< disk `vdi` gets its data, which became base `other`, back under its name
+        finish_growth,   ///< raw `vdi` has become larger, and is to be zeros from byte `from` on
         finish_snapshot, ///< disk `vdi`, and the snapshot, stand on base `other`: hide that, remove the entry
     };
     Kind kind;
@@ -33,6 +34,7 @@ struct ReplayAction {
     std::string entry;  ///< file name; empty where there is none
     std::string text;   ///< what was found, for the log
     std::string copy{}; ///< of a snapshot: the second child of the base; empty where there is none
+    Bytes from{};       ///< of a growth
 
     bool operator==(const ReplayAction&) const = default;
 };

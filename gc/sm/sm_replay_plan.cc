@@ -9,6 +9,7 @@
 #include "gc/sm/sm_evidence.h"
 
 #include <algorithm>
+#include <charconv>
 #include <set>
 
 namespace coppice {
@@ -17,7 +18,13 @@ namespace {
 constexpr std::string_view set_aside_prefix = "OLD_";
 
 bool is_operation(const SmEntry& entry) {
-    return entry.type == SmEntryType::relink || entry.type == SmEntryType::leaf || entry.type == SmEntryType::clone;
+    return entry.type == SmEntryType::relink || entry.type == SmEntryType::leaf || entry.type == SmEntryType::clone ||
+           entry.type == SmEntryType::zero;
+}
+
+std::string_view name_of(const ReplayAction& action) {
+    if (is_of_snapshot(action)) return "snapshot";
+    return action.kind == ReplayAction::Kind::finish_growth ? "growth" : "merge";
 }
 
 /// The parts between underscores that are not empty.
@@ -204,9 +211,21 @@ private:
                                    "neither be finished nor undone: " + why);
     }
 
+    /// Its value is the size that the image had before.
     void plan_growth(const SmEntry& entry) {
-        if (tree_.find(entry.vdi) == nullptr) return act(Kind::remove_entry, entry, "", "its VDI is gone");
-        freeze(entry.vdi, entry.file + " tells of an unfinished growth by sm, which sm has to finish");
+        const TreeNode* node = tree_.find(entry.vdi);
+        if (node == nullptr) return act(Kind::remove_entry, entry, "", "its VDI is gone");
+        const std::string found = entry.file + " tells of an unfinished growth by sm, ";
+        if (!storage_.has_sizes()) return freeze(entry.vdi, found + "which sm has to finish");
+        std::uint64_t from = 0;
+        const char* const end = entry.value.data() + entry.value.size();
+        const auto read = std::from_chars(entry.value.data(), end, from);
+        if (read.ec != std::errc{} || read.ptr != end || Bytes{from} > node->virtual_size)
+            return freeze(entry.vdi, found + "and its value is no size of it: " + entry.value);
+        if (node->format != Format::raw || !node->hidden || node->state != NodeState::ok)
+            return freeze(entry.vdi, found + "of what is not a hidden raw image");
+        plan_.actions.push_back(
+            {Kind::finish_growth, entry.vdi, "", entry.file, "its new part was not cleared", "", Bytes{from}});
     }
 
     /// Its value is "<base>_<copy>"; without a copy the part behind the line is empty.
@@ -301,7 +320,7 @@ std::map<std::string, std::string> pending_vdis(const ReplayPlan& plan) {
     for (const ReplayAction& action : plan.actions) {
         if (action.kind == ReplayAction::Kind::remove_entry) continue;
         const std::string what = action.entry.empty() ? set_aside_name(action.vdi) : action.entry;
-        const std::string text = "an interrupted " + std::string{is_of_snapshot(action) ? "snapshot" : "merge"} +
+        const std::string text = "an interrupted " + std::string{name_of(action)} +
                                  " of sm is completed or undone first (" + what + "): " + action.text;
         for (const std::string& vdi : images_of(action))
             pending.emplace(vdi, text);
