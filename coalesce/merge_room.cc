@@ -37,12 +37,23 @@ Bytes end_of_merge(const Step& step, const SrTree& tree, MergeContext& context) 
 }
 
 /// Where there is no space the disk keeps what it has: sm gives it the rest before it is attached, or refuses that.
-void inflate(const TreeNode& disk, const TargetSpace& space, MergeContext& context) {
+void inflate(const TreeNode& disk, Bytes size, MergeContext& context) {
     try {
-        context.storage.make_room(disk.file, inflated_size(disk.format, space, disk.virtual_size));
+        context.storage.make_room(disk.file, size);
     } catch (const Refused& refused) {
         if (refused.code() != "no-space") throw;
         log::notice("coalesce", std::string{"a disk stays smaller than its guest may need: "} + refused.what());
+    }
+}
+
+/// What an attempt that was cut short has made too large. A disk in use keeps that.
+void give_back(const TreeNode& disk, Bytes size, const SrTree& tree, MergeContext& context) {
+    if (disk.physical_size < size + context.storage.size_unit()) return;
+    try {
+        require_closed(context, tree, {disk.uuid});
+        context.storage.trim(disk.file, size);
+    } catch (const Refused& in_use) {
+        log::notice("coalesce", std::string{"a disk keeps more room than it needs: "} + in_use.what());
     }
 }
 
@@ -71,13 +82,16 @@ void settle_size(const Step& step, bool inflated, MergeContext& context) {
     const TreeNode* node = sr.tree().find(step.survivor);
     if (node == nullptr || node->state != NodeState::ok) return;
     const auto space = open_held(context, *node, Access::read_only)->target_space();
-    if (!node->hidden && inflated) return inflate(*node, *space, context);
-    require_closed(context, sr.tree(), {step.survivor});
     Bytes end = space->end();
+    const Bytes whole = std::max(end, inflated_size(node->format, *space, node->virtual_size));
+    if (!node->hidden && inflated) {
+        inflate(*node, whole, context);
+        return give_back(*node, whole, sr.tree(), context);
+    }
+    require_closed(context, sr.tree(), {step.survivor});
     // Its guest may go on writing in what it has. What was an upper bound may have made room for more than a whole
     // disk.
-    if (!node->hidden && step.direction == Direction::up)
-        end = std::max(end, inflated_size(node->format, *space, node->virtual_size));
+    if (!node->hidden && step.direction == Direction::up) end = whole;
     context.storage.trim(node->file, end);
     if (node->hidden) context.storage.seal(node->file);
 }

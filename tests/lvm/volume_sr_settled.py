@@ -73,8 +73,8 @@ def require_right_volume(node, before, free, what):
     elif node.lv.size < node.inflated and is_short(node, free):
         right = max(node.lv.size, before.nodes[node.uuid].lv.size)
     else:
-        # Nothing is made smaller. A table with room for 2 TiB, or holes, may take more than sm's rule has in mind.
-        right = max(was.lv.size, node.inflated, thick_sizes.round_up(EXTENT, node.end))
+        # A table with room for 2 TiB may take more than sm's rule has in mind.
+        right = max(node.inflated, thick_sizes.round_up(EXTENT, node.end))
     require(node.lv.size == right, f"{what}: {node.file}, {node}: its LV should be {right} bytes; was {was}")
 
 

@@ -60,6 +60,11 @@ def full_end(size, cluster, extended, refcount_bits):
 def inflated(layer):
     """The LV in which the image of this open layer can be written to everywhere."""
     usual = full(layer.format, layer.size)
+    if layer.format == "vhd" and layer.type != 2:
+        # What is not there yet comes behind what is; holes stay, and data begins at multiples of 4 KiB.
+        span = round_up(4 * KIB, layer.bitmap_bytes) + layer.block_size
+        missing = sum(entry == 0xFFFFFFFF for entry in layer.bat[: -(-layer.size // layer.block_size)])
+        return max(usual, round_up(EXTENT, vhd_end(layer) + missing * span))
     if layer.format != "qcow2":
         return usual
     return max(usual, round_up(EXTENT, full_end(layer.size, layer.cluster, layer.extended, refcount_bits(layer))))
