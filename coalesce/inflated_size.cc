@@ -7,15 +7,8 @@
 
 namespace coppice {
 
-Bytes end_when_full(const TargetSpace& space, Bytes virtual_size) {
-    MergeInput all;
-    all.virtual_size = virtual_size;
-    all.data = {{0_B, virtual_size}};
-    return space.end_after(all);
-}
-
 Bytes inflated_size(Format format, const TargetSpace& space, Bytes virtual_size) {
-    return std::max(lvm::sm::full(volume_format(format), virtual_size), end_when_full(space, virtual_size));
+    return std::max(lvm::sm::full(volume_format(format), virtual_size), space.end_when_full(virtual_size));
 }
 
 } // namespace coppice

@@ -38,7 +38,16 @@ public:
     /// which each format tells (docs/design/thick-space.md). Throws Refused("virtual-size") where the format does not
     /// allow the size, NoSpace where it has no room for that much data.
     virtual Bytes end_after(const MergeInput& merge) const = 0;
+    /// When its guest has written to all of its disk, with holes of the image filled. Throws as end_after() does.
+    virtual Bytes end_when_full(Bytes virtual_size) const;
 };
+
+inline Bytes TargetSpace::end_when_full(Bytes virtual_size) const {
+    MergeInput all;
+    all.virtual_size = virtual_size;
+    all.data = {{0_B, virtual_size}};
+    return end_after(all);
+}
 
 /// An image whose bytes stand where the guest sees them: raw, or a fixed VHD with its footer behind.
 class FlatSpace final : public TargetSpace {

@@ -21,6 +21,7 @@ struct HostMap {
     std::map<ClusterNumber, std::uint64_t> free; ///< stretches below it, as many as Allocator remembers
     std::vector<bool> blocks;                    ///< by entry of the refcount table: there is a block
     ClusterNumber counted_end{};                 ///< the same as the counts are, leaks included
+    std::uint64_t leaked = 0;                    ///< clusters that are counted and not in use
 
     std::uint64_t per_block() const { return (cluster_size.count() * 8) >> refcount_order; }
     std::uint64_t table_entries() const { return blocks.size(); }

@@ -2,6 +2,8 @@
 
 #include "format/base/error.h"
 
+#include <algorithm>
+
 namespace coppice::qcow2 {
 
 MergedSize::MergedSize(const Header& header, HostMap host, GuestClusters guest)
@@ -67,8 +69,12 @@ void MergedSize::grow_l1(AllocationModel& model, Bytes size) const {
 }
 
 Bytes MergedSize::end_after(const MergeInput& merge) const {
+    return end_after(merge, host_);
+}
+
+Bytes MergedSize::end_after(const MergeInput& merge, const HostMap& host) const {
     const Bytes size = std::max(size_, merge.virtual_size);
-    AllocationModel model{host_};
+    AllocationModel model{host};
     RangeList data = merge.data;
     RangeList zeros = merge.zeros;
     RangeList own = guest_.own;
@@ -96,6 +102,18 @@ Bytes MergedSize::end_after(const MergeInput& merge) const {
     model.take(count_units(fresh, cluster_) + new_tables(all.mapped));
     model.count();
     return cluster_ * model.end().count();
+}
+
+Bytes MergedSize::end_when_full(Bytes virtual_size) const {
+    HostMap packed = host_;
+    for (const auto& [first, count] : host_.free)
+        packed.end -= ClusterNumber{count};
+    packed.end += ClusterNumber{host_.leaked};
+    packed.free.clear();
+    MergeInput all;
+    all.virtual_size = virtual_size;
+    all.data = {{0_B, virtual_size}};
+    return std::max(end(), end_after(all, packed));
 }
 
 } // namespace coppice::qcow2

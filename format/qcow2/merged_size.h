@@ -30,6 +30,8 @@ public:
 
     Bytes end() const override { return cluster_ * host_.counted_end.count(); }
     Bytes end_after(const MergeInput& merge) const override;
+    /// Who writes to it for its guest takes the first cluster that is free, and has no use for leaks.
+    Bytes end_when_full(Bytes virtual_size) const override;
 
 private:
     /// What a merge asks of the allocator.
@@ -38,6 +40,7 @@ private:
         RangeList mapped;   ///< about which an L2 table has to say something
     };
 
+    Bytes end_after(const MergeInput& merge, const HostMap& host) const;
     Touched touched_by_zeros(RangeList zeros, const std::vector<Bytes>& seams, const RangeList& beneath,
                              Bytes visible_end) const;
     std::uint64_t new_tables(const RangeList& mapped) const;

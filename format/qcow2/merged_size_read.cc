@@ -50,7 +50,10 @@ private:
             if (decode_refcount(bytes, index, order_) == 0) continue;
             const ClusterNumber used{first + index};
             map_.counted_end = used + ClusterNumber{1};
-            if (is_leaked(used)) continue;
+            if (is_leaked(used)) {
+                ++map_.leaked;
+                continue;
+            }
             if (map_.end < used && map_.free.size() < most_free_stretches)
                 map_.free[map_.end] = (used - map_.end).count();
             map_.end = used + ClusterNumber{1};

@@ -45,7 +45,7 @@ VdiSpace space_of(const TreeNode& node, const Observation& seen) {
             result.inflated = round_up(inflated_size(node.format, *facts.space, node.virtual_size), facts.size_unit);
             result.deflated = round_up(lvm::deflated(facts.space->end()), facts.size_unit);
         } else {
-            result.inflated = std::max(end_when_full(*facts.space, node.virtual_size), node.physical_size);
+            result.inflated = std::max(facts.space->end_when_full(node.virtual_size), node.physical_size);
             result.deflated = node.physical_size;
         }
     } catch (const Error&) { // a format that cannot hold a disk of that size: what cannot be computed is not shown

@@ -42,6 +42,31 @@ TEST(InflatedSize, OfTheDiskWhoseParentHadLargeClustersIsAboveSmsRule) {
     EXPECT_GT(lvm::inflated_qcow2(16'056'320_B, {21}), lvm::sm::full_qcow2(16'056'320_B));
 }
 
+TEST(InflatedSize, HolesAreFilledAndLeaksAreNot) {
+    const Bytes cluster = 128_KiB;
+    const Bytes size = 27 * cluster;
+    const auto file = std::make_shared<MemoryFile>();
+    MemoryDevice device{file, "disk"};
+    qcow2::CreateOptions options;
+    options.size = size;
+    options.cluster_bits = 17;
+    qcow2::create(device, options);
+    const auto end_when_full = [&] {
+        return open_image(std::make_unique<MemoryDevice>(file, "disk"), Format::qcow2)
+            ->target_space()
+            ->end_when_full(size);
+    };
+    const Bytes whole = lvm::qcow2_full_end(size, {17});
+    ASSERT_EQ(end_when_full(), whole);
+    // The cluster behind the last one stays a hole, the next one is counted and nobody's.
+    const Bytes leaked = device.size() + cluster;
+    const Bytes block = 2 * cluster; // behind the header and the table of such blocks
+    const std::byte once[] = {std::byte{0}, std::byte{1}};
+    device.write_at(block + Bytes{leaked / cluster * 2}, once);
+    device.set_size(leaked + cluster);
+    EXPECT_EQ(end_when_full(), whole + cluster);
+}
+
 TEST(InflatedSize, OfVhdIsSmsRule) {
     for (const Bytes size : {2_MiB, 100_MiB, 2040_GiB}) {
         const auto file = std::make_shared<MemoryFile>();

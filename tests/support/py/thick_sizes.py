@@ -70,6 +70,13 @@ def inflated(layer):
     return max(usual, round_up(EXTENT, full_end(layer.size, layer.cluster, layer.extended, refcount_bits(layer))))
 
 
+def compressed(layer):
+    """Guest bytes in compressed clusters: their data takes less."""
+    if layer.format != "qcow2":
+        return 0
+    return sum(end - begin for begin, end, kind, _ in layer.runs(0, layer.size) if kind == "compressed")
+
+
 def refcount_bits(layer):
     return 1 << struct.unpack(">I", layer.source.read(96, 4))[0] if layer.version == 3 else 16
 

@@ -47,6 +47,7 @@ class Node:
     lv: object
     end: int  # of what the image uses
     inflated: int  # the LV in which it can be written to everywhere
+    passing: int  # bytes that it may need besides on the way there: compressed clusters go when they are replaced
     traits: frozenset
 
 
@@ -87,7 +88,7 @@ class VolumeState:
                 continue
             hidden = "hidden" in lv.tags if kind == "raw" else layer.hidden
             self.nodes[uuid] = Node(uuid, name, kind, hidden, layer.size, self._parent(layer), lv, thick_sizes.image_end(layer),
-                                    thick_sizes.inflated(layer), sr_state.traits_of(layer))
+                                    thick_sizes.inflated(layer), thick_sizes.compressed(layer), sr_state.traits_of(layer))
             layer.close()
 
     def _parent(self, layer):
