@@ -7,13 +7,16 @@
 #include "journal/journal.h"
 
 #include <SQLiteCpp/SQLiteCpp.h>
+#include <sqlite3.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <thread>
 
 namespace coppice::journal {
 
@@ -65,6 +68,14 @@ bool has_moved(SQLite::Database& database);
 
 /// How often a look at a file is repeated that others change meanwhile.
 inline constexpr int most_looks = 100;
+/// Between two looks where only time helps.
+inline constexpr std::chrono::milliseconds pause{2};
+
+/// Beside a writer who comes or goes, the index of the log is not ready for one who only reads (the extended codes
+/// SQLITE_READONLY_CANTINIT, _CANTLOCK and _RECOVERY). That shows in no stamp, and passes.
+inline bool is_passing(const SQLite::Exception& failure) {
+    return (failure.getErrorCode() & 0xff) == SQLITE_READONLY;
+}
 
 /// Calls `body` until it gives a value (of a std::optional). Also where it fails while somebody changes the file:
 /// without locks, one who reads beside a writer may take a file for damaged that is not.
@@ -78,8 +89,10 @@ auto repeated_while_changing(const std::string& path, Body body) {
             if (looks >= most_looks) throw Busy{path, "other processes change it all the time"};
         } catch (const UnusableJournal&) {
             if (is_final()) throw;
-        } catch (const SQLite::Exception&) {
-            if (is_final()) throw;
+        } catch (const SQLite::Exception& failure) {
+            const bool passes = is_passing(failure) && looks < most_looks;
+            if (!passes && is_final()) throw;
+            if (passes) std::this_thread::sleep_for(pause);
         }
     }
 }
