@@ -7,7 +7,7 @@
 #include "coalesce/sr_gate.h"
 #include "coalesce/tree_source.h"
 #include "coalesce/verify.h"
-#include "format/base/engine.h"
+#include "format/base/data_mover.h"
 #include "format/base/storage.h"
 #include "journal/journal.h"
 
@@ -17,7 +17,7 @@ namespace coppice {
 
 struct MergeOptions {
     VerifyDepth verify = VerifyDepth::metadata;
-    Engine engine = Engine::automatic;
+    BufferedMover::Sharing sharing = BufferedMover::Sharing::where_possible;
 };
 
 struct MergeContext {

@@ -229,7 +229,7 @@ void MergeOperation::pour(const GuestView& now, const GuestView& after, GiveWay&
                    down ? MergePass::Rank::newer : MergePass::Rank::older};
 
     JournalEditLog log{context_.storage, context_.journal};
-    BufferedMover mover{context_.options.engine, give_way.token()};
+    BufferedMover mover{context_.options.sharing};
     {
         const auto target = target_->image().merge_target(log);
         const auto in_turn = [&](const std::function<void()>& write) {

@@ -172,7 +172,7 @@ void SlicedMerge::pour(const Look& look, const RangeList& only, GiveWay& give_wa
     if (down) pass.end = std::max(pass.end, look.source_image->virtual_size());
 
     JournalEditLog log{context_.storage, context_.journal};
-    BufferedMover mover{context_.options.engine, give_way.token()};
+    BufferedMover mover{context_.options.sharing};
     const MovedBytes earlier = moved();
     {
         const auto receiver = target.image().merge_target(log);

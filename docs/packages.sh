@@ -4,7 +4,7 @@
 build_packages=(
     ca-certificates cmake g++ make ninja-build
     libboost1.81-dev libboost-json1.81-dev libboost-log1.81-dev libboost-program-options1.81-dev
-    libsqlite3-dev libsqlitecpp-dev libssl-dev libsystemd-dev liburing-dev libzstd-dev pkg-config zlib1g-dev
+    libsqlite3-dev libsqlitecpp-dev libssl-dev libsystemd-dev libzstd-dev pkg-config zlib1g-dev
 )
 # To build and run the tests as well: foreign readers to compare with, and what the scripts are written in.
 test_packages=(

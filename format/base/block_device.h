@@ -76,11 +76,6 @@ public:
     virtual std::optional<std::int64_t> changed_ns() const { return std::nullopt; }
     /// The kernel's handle, for locks and cloning; -1 where there is none.
     virtual int descriptor() const { return -1; }
-    /// To be called before bytes are written through descriptor() instead of write(). May throw what write() throws.
-    virtual void about_to_write(ByteRange /*range*/) {}
-    /// The range will not be written again soon: a storage that gathers writes may begin to put them down, so that the
-    /// next flush has less to wait for. Promises nothing.
-    virtual void start_writeback(ByteRange /*range*/) {}
 
     /// From now on others may have it open who looked at its length once, and read zeros behind that: data that they
     /// may come to read must not be put there.

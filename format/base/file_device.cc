@@ -2,7 +2,6 @@
 
 #include "format/base/crash_point.h"
 #include "format/base/error.h"
-#include "format/base/vector_io.h"
 
 #include <cerrno>
 #include <fcntl.h>
@@ -10,6 +9,7 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 namespace coppice {
 namespace {
@@ -25,25 +25,6 @@ std::string at(Bytes offset) {
 
 off_t as_offset(Bytes offset) {
     return static_cast<off_t>(offset.count());
-}
-
-/// Requests of which one begins where the one before it ends are one call.
-template <class Request, class Visitor>
-void for_each_stretch(std::span<const Request> requests, Visitor visit) {
-    std::vector<iovec> parts;
-    for (std::size_t first = 0; first < requests.size();) {
-        parts.clear();
-        const Bytes offset = requests[first].offset;
-        Bytes end = offset;
-        std::size_t next = first;
-        for (; next < requests.size() && requests[next].offset == end && parts.size() < most_parts; ++next) {
-            const auto& buffer = requests[next].buffer;
-            parts.push_back({const_cast<std::byte*>(buffer.data()), buffer.size()}); // of a write only read
-            end += Bytes{buffer.size()};
-        }
-        visit(offset, std::span{parts});
-        first = next;
-    }
 }
 
 } // namespace
@@ -64,31 +45,37 @@ FileDevice::FileDevice(UniqueFd fd, std::string name) : fd_{std::move(fd)}, name
 }
 
 void FileDevice::read(std::span<const ReadRequest> requests) const {
-    for_each_stretch(requests, [&](Bytes offset, std::span<iovec> parts) {
-        require_read(read_all(fd_.get(), offset, parts), offset, name_);
-    });
+    for (const ReadRequest& request : requests) {
+        std::size_t done = 0;
+        while (done < request.buffer.size()) {
+            const Bytes offset = request.offset + Bytes{done};
+            const ssize_t count =
+                ::pread(fd_.get(), request.buffer.data() + done, request.buffer.size() - done, as_offset(offset));
+            if (count < 0 && errno == EINTR) continue;
+            if (count < 0) throw SystemError::from_errno("read " + at(offset), name_);
+            if (count == 0)
+                throw SystemError{"read " + at(offset), name_ + ": the file ends here, it was longer before",
+                                  std::make_error_code(std::errc::io_error)};
+            done += static_cast<std::size_t>(count);
+        }
+    }
 }
 
 void FileDevice::write(std::span<const WriteRequest> requests) {
-    for_each_stretch(requests, [&](Bytes offset, std::span<iovec> parts) {
-        known_data_ = {};
-        about_to_change();
-        const IoOutcome outcome = write_all(fd_.get(), offset, parts);
-        require_written(outcome, offset, name_);
-        size_ = std::max(size_, offset + outcome.done);
-    });
-}
-
-void FileDevice::about_to_write(ByteRange range) {
     known_data_ = {};
-    about_to_change();
-    size_ = std::max(size_, range.end);
-}
-
-void FileDevice::start_writeback(ByteRange range) {
-    // What it could find out, the next flush tells.
-    static_cast<void>(
-        ::sync_file_range(fd_.get(), as_offset(range.begin), as_offset(range.length()), SYNC_FILE_RANGE_WRITE));
+    for (const WriteRequest& request : requests) {
+        about_to_change();
+        std::size_t done = 0;
+        while (done < request.buffer.size()) {
+            const Bytes offset = request.offset + Bytes{done};
+            const ssize_t count =
+                ::pwrite(fd_.get(), request.buffer.data() + done, request.buffer.size() - done, as_offset(offset));
+            if (count < 0 && errno == EINTR) continue;
+            if (count < 0) throw SystemError::from_errno("write " + at(offset), name_);
+            done += static_cast<std::size_t>(count);
+        }
+        size_ = std::max(size_, request.offset + Bytes{request.buffer.size()});
+    }
 }
 
 void FileDevice::flush() {

@@ -25,8 +25,6 @@ public:
     FileIdentity identity() const override;
     std::optional<std::int64_t> changed_ns() const override;
     int descriptor() const override { return fd_.get(); }
-    void about_to_write(ByteRange range) override;
-    void start_writeback(ByteRange range) override;
 
 private:
     void write_zeros(ByteRange range);

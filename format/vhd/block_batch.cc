@@ -4,18 +4,8 @@
 #include "format/vhd/sector_bitmap.h"
 
 #include <algorithm>
-#include <iterator>
 
 namespace coppice::vhd {
-namespace {
-
-// Between two short stretches of data a hole costs two requests instead of one. What is written in vain instead stays
-// within twice what has to be, and never is what a longer hole would save.
-constexpr Bytes longest_filler = 16_KiB;
-// Nothing of this length becomes a hole.
-constexpr Bytes always_filled = 4_KiB;
-
-} // namespace
 
 BlockBatch::BlockBatch(WritableDisk& disk, std::span<const GuestWrite> writes, const ZerosNeeded& zeros_needed)
     : disk_{disk} {
@@ -23,11 +13,9 @@ BlockBatch::BlockBatch(WritableDisk& disk, std::span<const GuestWrite> writes, c
     read_bitmaps();
     decide(zeros_needed);
     place_fresh_blocks();
-    for (const auto& [block, update] : updates_) {
-        if (update.fresh) transfers_.push_back(Transfer::from_metadata(update.bits, update.place));
+    for (const auto& [block, update] : updates_)
         for (const Piece& piece : update.pieces)
-            add_transfer(update, piece);
-    }
+            add_transfer(block, update, piece);
 }
 
 std::uint64_t BlockBatch::sector_in_block(Bytes guest) const {
@@ -108,11 +96,12 @@ void BlockBatch::place_fresh_blocks() {
         if (!update.fresh) continue;
         update.place = disk_.place_behind(end);
         end = update.place + disk_.layout().block_span();
+        written_.push_back(ByteRange::at(update.place, disk_.layout().bitmap_size));
     }
     fresh_end_ = end;
 }
 
-void BlockBatch::add_transfer(const Update& update, const Piece& piece) {
+void BlockBatch::add_transfer(std::uint64_t, const Update& update, const Piece& piece) {
     const Bytes host = host_of(update, piece.guest.begin);
     const Bytes length = piece.guest.length();
     const Bytes skipped = piece.guest.begin - piece.write->guest.begin;
@@ -129,35 +118,20 @@ void BlockBatch::add_transfer(const Update& update, const Piece& piece) {
         transfers_.push_back(Transfer::zeros(host, length));
         break;
     }
+    if (update.fresh) written_.push_back(ByteRange::at(host, length));
 }
 
-/// What stands between the transfers into new blocks becomes zero. `former_size` is that of the device.
-void BlockBatch::fill_gaps(Bytes former_size) {
+void BlockBatch::clear_around(Bytes begin, Bytes end, Bytes former_size) {
     // What a file has gained since is a hole.
-    const Bytes stale_end = disk_.device().fixed_size() ? fresh_end_ : std::min(fresh_end_, former_size);
-    std::vector<Transfer> fresh;
-    std::ranges::copy_if(transfers_, std::back_inserter(fresh),
-                         [&](const Transfer& transfer) { return transfer.target_offset >= fresh_begin_; });
-    std::ranges::sort(fresh, {}, &Transfer::target_offset);
-    Bytes at = fresh_begin_;
-    Bytes run; // data in one piece before the gap
-    const auto fill = [&](Bytes end) {
-        if (at < std::min(end, stale_end)) {
-            transfers_.push_back(Transfer::zeros(at, std::min(end, stale_end) - at));
-            at = std::min(end, stale_end);
-        }
-        const Bytes gap = end - at;
-        if (gap == 0_B) return;
-        if (gap <= std::max(always_filled, std::min(longest_filler, 2 * run)))
-            transfers_.push_back(Transfer::filler(at, gap));
-        run = 0_B;
-    };
-    for (const Transfer& transfer : fresh) {
-        fill(transfer.target_offset);
-        run += transfer.length;
-        at = transfer.target_offset + transfer.length;
+    BlockDevice& device = disk_.device();
+    if (!device.fixed_size()) end = std::min(end, former_size);
+    std::ranges::sort(written_, {}, &ByteRange::begin);
+    for (const ByteRange& range : written_) {
+        if (range.begin >= end) break;
+        if (begin < range.begin) device.zero({begin, range.begin});
+        begin = std::max(begin, range.end);
     }
-    fill(std::max(at, stale_end));
+    if (begin < end) device.zero({begin, end});
 }
 
 void BlockBatch::carry_out(DataMover& mover) {
@@ -166,9 +140,13 @@ void BlockBatch::carry_out(DataMover& mover) {
     const Bytes former_size = device.size();
     if (fresh_begin_ < fresh_end_) {
         disk_.keep_footer_behind(fresh_end_);
-        fill_gaps(former_size);
+        clear_around(fresh_begin_, fresh_end_, former_size);
     }
     mover.move(device, transfers_);
+    std::vector<WriteRequest> bitmaps;
+    for (const auto& [block, update] : updates_)
+        if (update.fresh) bitmaps.push_back({update.place, update.bits});
+    device.write(bitmaps);
     device.flush();
 
     std::vector<std::uint64_t> fresh;

@@ -45,8 +45,8 @@ private:
     void decide(const ZerosNeeded& zeros_needed);
     void decide_zeros(std::uint64_t block, Update& update, const Piece& piece, const ZerosNeeded& zeros_needed);
     void place_fresh_blocks();
-    void add_transfer(const Update& update, const Piece& piece);
-    void fill_gaps(Bytes former_size);
+    void add_transfer(std::uint64_t block, const Update& update, const Piece& piece);
+    void clear_around(Bytes begin, Bytes end, Bytes former_size);
 
     std::uint64_t sector_in_block(Bytes guest) const;
     Bytes host_of(const Update& update, Bytes guest) const;
@@ -54,6 +54,7 @@ private:
     WritableDisk& disk_;
     std::map<std::uint64_t, Update> updates_;
     std::vector<Transfer> transfers_;
+    std::vector<ByteRange> written_; ///< places in fresh blocks that transfers and bitmaps fill
     Bytes fresh_begin_;
     Bytes fresh_end_;
 };

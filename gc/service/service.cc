@@ -281,7 +281,6 @@ void Service::begin_cycle() {
     work.verb = "run";
     work.order = everyday_order();
     work.rate = config_.rate;
-    work.merge.engine = config_.engine;
     work.prepare = watch();
     mind_readers();
     work.planned = [this](const Admission& admission) {

@@ -1,7 +1,6 @@
 #include "gc/service/service_config.h"
 
 #include "format/base/error.h"
-#include "format/base/io_queue.h"
 #include "gc/base/options.h"
 #include "gc/base/wall_time.h"
 
@@ -67,18 +66,10 @@ unsigned parse_jobs(const std::string& text) {
     return jobs;
 }
 
-Engine parse_engine(const std::string& name) {
-    const auto engine = engine_from(name);
-    if (!engine) throw UsageError{"--engine takes " + engine_names() + ", not '" + name + "'"};
-    open_queue(*engine); // better now than in the middle of a merge
-    return *engine;
-}
-
 void describe_config(po::options_description& options) {
     options.add_options()("idle", po::value<std::string>()->value_name("SECONDS"),
                           "look at the SR at least this often (default 300)")(
         "rate", po::value<std::string>()->value_name("BYTES/S"), "copy no faster than this")(
-        "engine", po::value<std::string>()->value_name("ENGINE"), ("how to move data: " + engine_names()).c_str())(
         "window", po::value<std::string>()->value_name("HH:MM-HH:MM"), "work only in this time of the day")(
         "danger-depth", po::value<std::string>()->value_name("IMAGES"),
         "chains of so many images are worked on outside the window, too (default 24)")(
@@ -102,7 +93,6 @@ ServiceConfig load_config(const po::variables_map& given, const std::string& dir
         config.rate = Bytes{parse_size(values["rate"].as<std::string>(), "rate")};
         if (*config.rate == 0_B) throw UsageError{"--rate 0 would never end"};
     }
-    if (values.count("engine") != 0) config.engine = parse_engine(values["engine"].as<std::string>());
     if (values.count("window") != 0) config.window = parsed(values, "window", Window::parse);
     if (values.count("danger-depth") != 0) config.danger.chain_depth = parsed(values, "danger-depth", parse_depth);
     if (values.count("jobs") != 0) config.jobs = parsed(values, "jobs", parse_jobs);

@@ -5,7 +5,6 @@
 #pragma once
 
 #include "coalesce/schedule.h"
-#include "format/base/engine.h"
 #include "format/base/units.h"
 
 #include <boost/program_options/options_description.hpp>
@@ -19,7 +18,6 @@ namespace coppice {
 struct ServiceConfig {
     UnixSeconds idle = 300; ///< seconds between two looks at the SR where nothing else wakes the service
     std::optional<Bytes> rate;
-    Engine engine = Engine::automatic; ///< that moves the data of merges
     std::optional<Window> window;
     DangerLines danger;
     unsigned jobs = 1; ///< at most so many trees are worked on at a time; one is, so far
@@ -27,9 +25,6 @@ struct ServiceConfig {
 
 /// 1 to 64; throws std::invalid_argument.
 unsigned parse_jobs(const std::string& text);
-
-/// One of engine_names() that this machine offers. Throws UsageError, or Unsupported.
-Engine parse_engine(const std::string& name);
 
 /// The options that may stand in a file as well.
 void describe_config(boost::program_options::options_description& options);

@@ -146,7 +146,6 @@ void Service::answer_work(const json::object& request, std::shared_ptr<Conversat
     work.order.danger = config_.danger;
     work.vdis = std::move(wish.vdis);
     work.merge = wish.merge;
-    if (work.merge.engine == Engine::automatic) work.merge.engine = config_.engine;
     work.rate = wish.rate ? wish.rate : config_.rate;
     work.progress = std::make_shared<PeerProgress>(loop_, peer);
     carry_out(std::move(work), std::move(peer));

@@ -48,7 +48,6 @@ json::object to_request(const WorkWish& wish) {
     request["coalesce"] = wish.policy.coalesce;
     request["leaf_coalesce"] = wish.policy.leaf_coalesce;
     request["verify_data"] = wish.merge.verify == VerifyDepth::data;
-    request["engine"] = to_string(wish.merge.engine);
     if (wish.rate) request["rate"] = wish.rate->count();
     json::array vdis;
     for (const std::string& vdi : wish.vdis)
@@ -65,9 +64,6 @@ WorkWish work_wish(const json::object& request) {
     wish.policy.coalesce = flag_argument(request, "coalesce");
     wish.policy.leaf_coalesce = flag_argument(request, "leaf_coalesce");
     if (flag_argument(request, "verify_data")) wish.merge.verify = VerifyDepth::data;
-    const auto engine = engine_from(text_argument(request, "engine").value_or("auto"));
-    if (!engine) throw Error{"read request: argument 'engine' is none of " + engine_names()};
-    wish.merge.engine = *engine;
     if (const auto rate = number_argument(request, "rate")) {
         if (*rate <= 0) throw Error{"read request: the rate is not above 0"};
         wish.rate = Bytes{static_cast<std::uint64_t>(*rate)};

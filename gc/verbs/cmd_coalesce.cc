@@ -15,8 +15,6 @@ void describe_coalesce(po::options_description& options) {
         ("online", po::bool_switch(), "merge below running guests, too (not in this version)")            //
         ("verify", po::bool_switch(), "read all merged data back and compare before anything is deleted") //
         ("discard", po::bool_switch(), "discard extents that become free (LVM)")                          //
-        ("engine", po::value<std::string>()->value_name("ENGINE"),                                        //
-         ("how to move data: " + engine_names()).c_str())                                                 //
         ("rate", po::value<std::string>()->value_name("BYTES/S"), "copy no faster than this");
     add_dry_run(options);
 }
@@ -44,7 +42,6 @@ ExitStatus run_coalesce(const Invocation& invocation) {
     wish.policy.leaf_coalesce = invocation.flag("leaf");
     if (invocation.flag("verify")) wish.merge.verify = VerifyDepth::data;
     wish.rate = rate_option(invocation);
-    wish.merge.engine = engine_option(invocation);
     return act_on_sr(invocation, std::move(wish));
 }
 

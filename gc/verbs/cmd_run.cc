@@ -34,7 +34,6 @@ ExitStatus run_once(const Invocation& invocation) {
     WorkWish wish;
     wish.verb = "run";
     wish.rate = rate_option(invocation);
-    wish.merge.engine = engine_option(invocation);
     return act_on_sr(invocation, std::move(wish));
 }
 

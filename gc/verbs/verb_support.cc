@@ -6,7 +6,6 @@
 #include "gc/service/json_output.h"
 #include "gc/service/progress.h"
 #include "gc/service/service_call.h"
-#include "gc/service/service_config.h"
 #include "gc/service/stop_signals.h"
 #include "gc/service/work_report.h"
 
@@ -79,10 +78,6 @@ namespace {
 constexpr const char* xapi_socket = "/var/lib/xcp/xapi";
 
 } // namespace
-
-Engine engine_option(const Invocation& invocation) {
-    return invocation.has("engine") ? parse_engine(invocation.text("engine")) : Engine::automatic;
-}
 
 SessionOptions session_options(const Invocation& invocation) {
     SessionOptions options;

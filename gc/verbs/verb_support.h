@@ -20,8 +20,6 @@ SrLocation first_sr(const Invocation& invocation);
 
 /// --rate, where it was given. Throws UsageError.
 std::optional<Bytes> rate_option(const Invocation& invocation);
-/// --engine. Throws UsageError, or Unsupported where this machine does not offer it.
-Engine engine_option(const Invocation& invocation);
 
 SessionOptions session_options(const Invocation& invocation);
 

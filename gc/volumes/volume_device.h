@@ -31,8 +31,6 @@ public:
     /// as nobody writes. 0 for what nobody may write to.
     FileIdentity identity() const override;
     int descriptor() const override { return device_.descriptor(); }
-    void about_to_write(ByteRange range) override { writable().about_to_write(range); }
-    void start_writeback(ByteRange range) override { device_.start_writeback(range); }
 
 private:
     FileDevice& writable();

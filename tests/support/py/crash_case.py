@@ -40,7 +40,7 @@ class CrashSr:
         return ["--state-dir", os.path.join(self.scratch, "state"), "--run-dir", os.path.join(self.scratch, "run"), "--xapi", "none"]
 
     def command(self, *verb):
-        return [oracles.binary(), verb[0], self.directory, *verb[1:], *oracles.engine(verb[0]), *self.options(), "--json"]
+        return [oracles.binary(), verb[0], self.directory, *verb[1:], *self.options(), "--json"]
 
     def run(self, *verb, changes=None):
         """Exit status, negative when killed. `changes`: how many the program may make before it kills itself."""

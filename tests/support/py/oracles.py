@@ -18,12 +18,6 @@ def binary():
     return path
 
 
-def engine(verb):
-    """What makes `verb` use the engine that COPPICE_TEST_ENGINE names, for tests of merges that are repeated with each."""
-    name = os.environ.get("COPPICE_TEST_ENGINE")
-    return ["--engine", name] if name and verb in ("coalesce", "run") else []
-
-
 class Failure(Exception):
     """A finding: the program did what it must not do."""
 
