@@ -75,14 +75,9 @@ class Case(slices.OneJob):
         return {"growths": 1, self.kind: 1}
 
 
-def batch(seeds, seconds):
-    """(seed, trouble or None, counts) of each."""
-    return slices.batch(Case, seeds, seconds)
-
-
 def main():
     options = slices.parser(__doc__, count=len(STATES) * len(KINDS), seconds=300).parse_args()
-    return slices.run_batches([(batch, part, options.seconds) for part in slices.parts(slices.seeds(options), 50)], "growths")
+    return slices.run_batches([(slices.batch, Case, part, options.seconds) for part in slices.parts(slices.seeds(options), 50)], "growths")
 
 
 if __name__ == "__main__":

@@ -109,14 +109,9 @@ class Case(slices.OneJob):
             raise Failure(f"what is left of two merges should be bases without an extent too many: {bases}")
 
 
-def batch(seeds, seconds):
-    """(seed, trouble or None, counts) of each."""
-    return slices.batch(Case, seeds, seconds)
-
-
 def main():
     options = slices.parser(__doc__, count=100, seconds=600).parse_args()
-    work = [(batch, part, options.seconds) for part in slices.parts(slices.seeds(options), BATCH)]
+    work = [(slices.batch, Case, part, options.seconds) for part in slices.parts(slices.seeds(options), BATCH)]
     return slices.run_batches(work, "SRs")
 
 
