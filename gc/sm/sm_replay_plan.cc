@@ -137,6 +137,15 @@ private:
         });
     }
 
+    /// Whether an image besides `known` depends on `node`, or may do so.
+    bool others_may_need(const TreeNode& node, const std::set<std::string>& known) const {
+        return std::ranges::any_of(tree_.nodes, [&](const TreeNode& other) {
+            if (known.contains(other.uuid)) return false;
+            return other.parent == node.uuid ||
+                   std::ranges::find(other.suspected_parents, node.uuid) != other.suspected_parents.end();
+        });
+    }
+
     void plan_relink(const SmEntry& entry) {
         const TreeNode* merged = tree_.find(entry.vdi);
         if (merged == nullptr) return act(Kind::remove_entry, entry, "", "the merged VDI is gone");
@@ -250,7 +259,11 @@ private:
         const auto stands = [&](const TreeNode* child) {
             return child != nullptr && child->state == NodeState::ok && child->parent == base->uuid;
         };
-        if (stands(disk) && (copy_name.empty() || stands(copy)))
+        const bool whole = stands(disk) && (copy_name.empty() || stands(copy));
+        // Undone, the base is a disk that its guest writes to.
+        if (!whole && others_may_need(*base, {entry.vdi, copy_name}))
+            return freeze_involved(entry, found + "and it cannot be undone: another image may depend on " + base->uuid);
+        if (whole)
             plan_.actions.push_back(
                 {Kind::finish_snapshot, entry.vdi, base->uuid, entry.file, "all of it is there", copy_name});
         else

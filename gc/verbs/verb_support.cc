@@ -74,8 +74,10 @@ std::optional<Bytes> rate_option(const Invocation& invocation) {
 
 namespace {
 
-/// Of XAPI on an XCP-ng host.
-constexpr const char* xapi_socket = "/var/lib/xcp/xapi";
+/// XAPI may just not be up: where sm is installed, it will be.
+bool is_host_of_xapi() {
+    return ::access("/var/lib/xcp/xapi", F_OK) == 0 || ::access("/opt/xensource/sm", F_OK) == 0;
+}
 
 } // namespace
 
@@ -85,7 +87,7 @@ SessionOptions session_options(const Invocation& invocation) {
     options.run_dir = invocation.common.run_dir;
     options.exclusive = invocation.common.exclusive;
     options.discard = invocation.flag("discard");
-    const bool with_xapi = invocation.common.xapi.empty() && ::access(xapi_socket, F_OK) == 0;
+    const bool with_xapi = invocation.common.xapi.empty() && is_host_of_xapi();
     options.snapshots = with_xapi ? Snapshots::left_to_sm : Snapshots::replayed;
     return options;
 }

@@ -9,6 +9,7 @@ sm's journal tells of all three.
 import os
 import random
 import sys
+import uuid
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "support", "py"))
@@ -34,6 +35,7 @@ STATES = [
     ("all made", ("base", "disk", "copy"), "finished"),
     ("all made, without a snapshot", ("base", "disk"), "finished"),
     ("disk written to, no snapshot", ("base", "written disk"), "left alone"),
+    ("disk made, and another child of the base", ("base", "disk", "other"), "left alone"),
 ]
 KINDS = ["vhd", "qcow2"]
 
@@ -83,7 +85,8 @@ class Case(slices.OneJob):
         sr, full = self.sr, thick_sizes.full(self.kind, self.sr.images[0].size) // EXTENT
         sr.images, sr.volumes = [], []
         for word in self.there:
-            image, volume = images["base" if self.there == ("disk",) else word.split()[-1]]
+            name = "base" if self.there == ("disk",) else word.split()[-1]
+            image, volume = images["copy" if name == "other" else name]
             volume.writable = True
             if word.startswith("blank"):
                 sr.others.append((Volume(volume.name, full), bytes(64 * KIB)))
@@ -95,7 +98,8 @@ class Case(slices.OneJob):
         shown = self.there == ("disk",) or self.fate == "undone" and self.rng.random() < 0.5
         path = os.path.join(sr.directory, images["base"][0].name)
         (vhd_writer if self.kind == "vhd" else qemu_maker).set_hidden(path, not shown)
-        value = f"{self.base}_{self.copy if self.wants_copy else ''}"
+        copy = str(uuid.UUID(int=self.rng.getrandbits(128), version=4)) if "other" in self.there else self.copy
+        value = f"{self.base}_{copy if self.wants_copy else ''}"
         sr.others.append((Volume(f"clone_{self.disk}_1", 1, ("journaler",)), f"{len(value)} {value}".ljust(512).encode()))
 
     def job(self):
